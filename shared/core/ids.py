@@ -1,0 +1,80 @@
+"""Ids that carry what finds their partition: `<kind>_<scope>_<random>`.
+
+A scope is a team (`t...`) or a workspace (`w...`); everything on its board lives in one partition.
+"""
+
+import hashlib
+import secrets
+import time
+
+from shared.core.errors import NotFound
+
+_ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case: no i, l, o, u
+
+
+def random_text(length: int = 12) -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+
+
+def sortable() -> str:
+    """Twenty characters that sort by creation time: 48 bits of milliseconds, then 50 random bits."""
+    value = (time.time_ns() // 1_000_000 << 50) | secrets.randbits(50)
+    text = ""
+    for _ in range(20):
+        value, digit = divmod(value, 32)
+        text = _ALPHABET[digit] + text
+    return text
+
+
+def new_team() -> str:
+    return "t" + random_text(10)
+
+
+def new_workspace() -> str:
+    return "w" + random_text(10)
+
+
+def new_user(tenant: str, object_id: str) -> str:
+    """The same person of the same tenant always gets the same id."""
+    return "u" + digest(f"{tenant}/{object_id}")[:16]
+
+
+def scoped(kind: str, scope: str, suffix: str | None = None) -> str:
+    return f"{kind}_{scope}_{suffix or sortable()}"
+
+
+def scope_of(identifier: str, kind: str) -> str:
+    """The scope inside an id of `kind`; NotFound for anything that cannot be one."""
+    parts = identifier.split("_")
+    if len(parts) != 3 or parts[0] != kind or not is_scope(parts[1]) or not is_plain(parts[2]):
+        raise NotFound(f"There is no {kind} {identifier!r}.")
+    return parts[1]
+
+
+def board_id(scope: str) -> str:
+    return f"board_{scope}"
+
+
+def board_scope(identifier: str) -> str:
+    scope = identifier.removeprefix("board_")
+    if scope == identifier or not is_scope(scope):
+        raise NotFound(f"There is no board {identifier!r}.")
+    return scope
+
+
+def is_scope(text: str) -> bool:
+    return len(text) == 11 and text[0] in "tw" and is_plain(text)
+
+
+def is_plain(text: str) -> bool:
+    return 0 < len(text) <= 64 and text.isascii() and text.isalnum() and text == text.lower()
+
+
+def digest(text: str) -> str:
+    """SHA-256 as 64 hex digits."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def shard(text: str) -> str:
+    """Which of the sixteen `open/` partitions a piece of open work is filed under."""
+    return f"{int(digest(text)[:8], 16) % 16:02d}"

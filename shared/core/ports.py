@@ -1,0 +1,272 @@
+"""What the platform needs from the outside, as small Protocols. Adapters implement them, tests fake them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Literal, Protocol
+
+type Json = dict[str, Any]
+
+ANY = "*"
+"""An etag that matches whatever is there, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """A stored document: its id inside the partition (`<kind>/<rest>`), its JSON body, its version."""
+
+    id: str
+    body: Json
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Write a document. `etag=None`: it must not exist. `ANY`: whatever is there. Else: it must match."""
+
+    id: str
+    body: Json
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """Remove a document. With `ANY` a missing one is fine; else the etag must match."""
+
+    id: str
+    etag: str = ANY
+
+
+type Op = Put | Delete
+
+
+class Documents(Protocol):
+    """JSON documents in partitions. A partition is the unit of commit."""
+
+    async def get(self, partition: str, id: str) -> Doc | None: ...
+
+    async def list(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
+        """Documents whose id starts with `prefix` and sorts after `after`, in id order."""
+        ...
+
+    async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
+        """All or nothing, at most 100 ops, each id at most once. Returns the new etag of each Put id.
+
+        Raises Exists (create of what is there) or Stale (etag mismatch, or the document is gone).
+        """
+        ...
+
+
+class EventLog(Protocol):
+    """Append-only events with a gap-free sequence per subject, starting at 1."""
+
+    async def append(self, subject: str, events: Sequence[Json]) -> list[int]:
+        """Sequence of each event. An event whose `id` is there already keeps its first sequence (safe to repeat)."""
+        ...
+
+    async def read(self, subject: str, after: int = 0, limit: int = 500) -> list[Json]:
+        """Events with `sequence` > after, in order, each carrying its `sequence`."""
+        ...
+
+    async def last(self, subject: str) -> int:
+        """The highest sequence, 0 when there is none."""
+        ...
+
+
+class Blobs(Protocol):
+    """Named bytes. Names are `/`-separated, e.g. `runs/<id>/diff.patch`."""
+
+    async def put(self, name: str, data: bytes) -> None:
+        """Replaces atomically; safe to repeat."""
+        ...
+
+    async def get(self, name: str) -> bytes | None: ...
+
+    async def delete(self, name: str) -> None:
+        """A missing one is fine."""
+        ...
+
+
+class Secrets(Protocol):
+    """Secret values by name (letters, digits, dashes: Key Vault's alphabet). Documents hold names only."""
+
+    async def put(self, name: str, value: str) -> None: ...
+
+    async def get(self, name: str) -> str | None: ...
+
+    async def delete(self, name: str) -> None:
+        """A missing one is fine."""
+        ...
+
+
+class Queues(Protocol):
+    """Sends to storage queues; consuming them is the function host's work."""
+
+    async def send(self, queue: str, body: Json, delay: float = 0) -> None:
+        """Base64 JSON, time to live never, visible after `delay` seconds. Raises Unavailable."""
+        ...
+
+
+class Realtime(Protocol):
+    """Push to browsers. Losing a publish is allowed: clients catch up by sequence."""
+
+    async def client_url(self, user_id: str, groups: Sequence[str], minutes: int = 60) -> str:
+        """A websocket URL with a token that joins the caller to `groups` and nothing else."""
+        ...
+
+    async def publish(self, group: str, message: Json) -> None: ...
+
+    async def add_to_group(self, user_id: str, group: str) -> None: ...
+
+    async def remove_from_group(self, user_id: str, group: str) -> None: ...
+
+
+class Counters(Protocol):
+    """Shared numbers that expire: spend, limits."""
+
+    async def add(self, key: str, amount: int, ttl: int) -> int:
+        """Adds and returns the total; the key lives `ttl` seconds from its first use. Raises Unavailable."""
+        ...
+
+    async def get(self, key: str) -> int:
+        """0 when there is none. Raises Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who an identity provider says somebody is."""
+
+    tenant: str
+    object_id: str
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class SignIn:
+    """A started sign-in: where to send the browser, and what to keep until it comes back."""
+
+    url: str
+    state: str
+    flow: Json = field(repr=False)
+
+
+class IdentityProvider(Protocol):
+    """OpenID Connect code flow with PKCE, state and nonce."""
+
+    async def begin(self, redirect_uri: str) -> SignIn: ...
+
+    async def redeem(self, flow: Json, code: str, state: str) -> Identity:
+        """Exchanges the code and validates the id_token. Raises Unauthenticated or Unavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """A hosted Git repository."""
+
+    full_name: str
+    html_url: str
+    clone_url: str
+    default_branch: str
+
+
+@dataclass(frozen=True, slots=True)
+class GitToken:
+    """A short-lived credential for one repository: user `x-access-token`, this password."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange:
+    """One file of a comparison; `patch` is a unified diff without headers, None for binary or huge files."""
+
+    path: str
+    status: str
+    additions: int
+    deletions: int
+    patch: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `head` has that `base` has not."""
+
+    commits: int
+    head_sha: str
+    files: tuple[FileChange, ...]
+
+
+class Repositories(Protocol):
+    """The Git hosting service. Every call is ensure-style: repeating it changes nothing more."""
+
+    async def ensure(self, name: str, description: str, template: str | None = None) -> Repository:
+        """Our private repository `name`, made when missing: from `template` (`owner/name`) or empty."""
+        ...
+
+    async def get(self, full_name: str) -> Repository | None: ...
+
+    async def protect(self, full_name: str, branch: str) -> None:
+        """Changes reach `branch` by pull request only; direct pushes are refused to everyone."""
+        ...
+
+    async def token(self, full_name: str) -> GitToken:
+        """Read and write contents of this one repository, for at most an hour."""
+        ...
+
+    async def branch_sha(self, full_name: str, branch: str) -> str | None: ...
+
+    async def compare(self, full_name: str, base: str, head: str) -> Comparison: ...
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """A container job. `command` is a Python module of the agent image and its arguments."""
+
+    name: str
+    team_id: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False)
+    time_limit: int = 1800
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What became of a job. `log_tail` holds the last lines it printed."""
+
+    name: str
+    status: Literal["running", "exited"]
+    exit_code: int | None = None
+    log_tail: str = ""
+
+
+class ContainerHost(Protocol):
+    """Where a team's jobs run."""
+
+    driver: str
+    isolated: bool
+
+    async def start_job(self, spec: JobSpec) -> Job:
+        """Starts it; a job of that name that is there already is adopted. Raises Unavailable."""
+        ...
+
+    async def job(self, name: str) -> Job | None: ...
+
+    async def stop_job(self, name: str) -> None:
+        """Ends it and all its processes; a missing one is fine."""
+        ...
+
+    async def close(self) -> None:
+        """Ends what cannot outlive this process."""
+        ...
+
+
+class WebhookSender(Protocol):
+    """POSTs a signed body to a subscriber."""
+
+    async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
+        """The HTTP status. Raises Unavailable when nobody answered within 15 s."""
+        ...

@@ -1,0 +1,103 @@
+"""Every setting, its environment variable, default and meaning. Read once, in bootstrap."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from shared.core.errors import Invalid
+
+
+def setting(env: str, default: Any, doc: str, secret: bool = False) -> Any:
+    return field(default=default, repr=not secret, metadata={"env": env, "doc": doc, "secret": secret})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The platform's configuration. docs/configuration.md is generated from this class."""
+
+    public_api_url: str = setting(
+        "PUBLIC_API_URL", "http://localhost:7071", "Address of the API for browsers and webhooks"
+    )
+    container_api_url: str = setting(
+        "CONTAINER_API_URL", "", "Address of the API that a container can reach; empty: the public one"
+    )
+    public_web_url: str = setting("PUBLIC_WEB_URL", "http://localhost:4280", "Address of the web app")
+    data_dir: str = setting("DATA_DIR", "data", "Folder of the local stores")
+    queue_connection: str = setting(
+        "AzureWebJobsStorage", "", "Connection string of the storage account with the queues", secret=True
+    )
+    realtime_connection: str = setting(
+        "WEB_PUBSUB_CONNECTION_STRING", "", "Connection string of Web PubSub", secret=True
+    )
+    realtime_hub: str = setting("WEB_PUBSUB_HUB", "kanban", "Hub name in Web PubSub")
+    redis_url: str = setting("REDIS_URL", "", "Redis for counters and limits", secret=True)
+    entra_authority: str = setting("ENTRA_AUTHORITY", "", "Issuer authority, https://login.../<tenant>")
+    entra_client_id: str = setting("ENTRA_CLIENT_ID", "", "Client id of the platform's app registration")
+    entra_client_secret: str = setting("ENTRA_CLIENT_SECRET", "", "Its client secret", secret=True)
+    entra_allowed_tenants: tuple[str, ...] = setting(
+        "ENTRA_ALLOWED_TENANTS", (), "Tenant ids whose people may sign in, comma separated; empty: nobody"
+    )
+    first_admin: str = setting(
+        "FIRST_ADMIN", "", "E-mail address of whoever becomes platform admin at their first sign-in"
+    )
+    github_api_url: str = setting("GITHUB_API_URL", "https://api.github.com", "Base URL of GitHub's REST API")
+    github_org: str = setting("GITHUB_ORG", "", "Organisation that owns the workspaces' repositories")
+    github_app_id: str = setting("GITHUB_APP_ID", "", "Id of the GitHub App")
+    github_installation_id: int = setting("GITHUB_INSTALLATION_ID", 0, "Id of its installation in the organisation")
+    github_app_key: str = setting("GITHUB_APP_PRIVATE_KEY", "", "Its private key, PEM", secret=True)
+    github_template: str = setting(
+        "GITHUB_TEMPLATE", "", "Template repository of new workspaces, owner/name; empty: start empty"
+    )
+    import_schemes: tuple[str, ...] = setting(
+        "IMPORT_SCHEMES", ("https",), "URL schemes a repository may be imported from, comma separated"
+    )
+    anthropic_base_url: str = setting(
+        "ANTHROPIC_BASE_URL",
+        "https://api.anthropic.com",
+        "Upstream of the LLM gateway (Anthropic Messages API)",
+    )
+    anthropic_api_key: str = setting("ANTHROPIC_API_KEY", "", "Key for that upstream", secret=True)
+    demo_model: bool = setting(
+        "DEMO_MODEL",
+        False,
+        "The upstream is the demo model; the web app says so, and nothing needs isolation",
+    )
+    agent_model: str = setting("AGENT_MODEL", "claude-sonnet-4-5", "Model that agents use")
+    container_host: str = setting("CONTAINER_HOST", "process", "Driver that runs agent jobs: process")
+    allow_unsandboxed: bool = setting(
+        "ALLOW_UNSANDBOXED", False, "Let a real model's commands run as this user, without any isolation"
+    )
+    run_spend_cap_usd: float = setting("RUN_SPEND_CAP_USD", 5.0, "Most that one run may spend on the model, in USD")
+    run_turn_limit: int = setting("RUN_TURN_LIMIT", 60, "Most model turns of one run")
+    run_time_limit: int = setting("RUN_TIME_LIMIT", 1800, "Longest time of one run, in seconds")
+    run_token_limit: int = setting("RUN_TOKEN_LIMIT", 2_000_000, "Most tokens (input and output) of one run")
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> "Settings":
+        """Raises Invalid naming the variable whose text does not fit."""
+        values: dict[str, Any] = {}
+        for item in fields(cls):
+            text = env.get(item.metadata["env"], "").strip()
+            if text:
+                values[item.name] = _parse(item.metadata["env"], text, item.default)
+        return cls(**values)
+
+    @property
+    def agent_api_url(self) -> str:
+        return self.container_api_url or self.public_api_url
+
+    @property
+    def data_path(self) -> Path:
+        return Path(self.data_dir).resolve()
+
+
+def _parse(env: str, text: str, default: Any) -> Any:
+    try:
+        if isinstance(default, bool):
+            return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
+        if isinstance(default, tuple):
+            return tuple(part.strip() for part in text.split(",") if part.strip())
+        return type(default)(text)
+    except (KeyError, ValueError):
+        raise Invalid(f"Setting {env} has a value that is not a {type(default).__name__}.") from None

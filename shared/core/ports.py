@@ -45,7 +45,7 @@ class Documents(Protocol):
 
     async def get(self, partition: str, id: str) -> Doc | None: ...
 
-    async def list(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
+    async def query(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
         """Documents whose id starts with `prefix` and sorts after `after`, in id order."""
         ...
 

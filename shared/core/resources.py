@@ -1,0 +1,198 @@
+"""The nouns several rooms share, in the shape that the API and the events show them."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.core.permissions import Role
+
+type TaskStatus = Literal[
+    "pending", "running", "succeeded", "failed", "rolling_back", "rolled_back", "cancelled", "needs_attention"
+]
+type StepStatus = Literal["pending", "running", "succeeded", "failed"]
+type RunStatus = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
+type ColumnKind = Literal["plain", "start", "review", "done"]
+
+RUN_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
+TASK_OVER: frozenset[str] = frozenset({"succeeded", "failed", "rolled_back", "cancelled", "needs_attention"})
+
+
+class Resource(BaseModel):
+    """Base of what we store and send: unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    def json_body(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+
+class Actor(Resource):
+    """Who did something."""
+
+    id: str
+    name: str
+    kind: Literal["user", "agent"]
+
+
+class Subject(Resource):
+    """What a task works on."""
+
+    kind: Literal["team", "workspace"]
+    id: str
+    name: str
+
+
+class Step(Resource):
+    name: str
+    title: str
+    status: StepStatus = "pending"
+    progress: float | None = Field(None, ge=0, le=1)
+    note: str | None = None
+    error: str | None = None
+    attempts: int = 0
+    started_at: str | None = None
+    finished_at: str | None = None
+
+
+class Task(Resource):
+    """Long work as its owner sees it."""
+
+    id: str
+    plan: str
+    title: str
+    subject: Subject
+    team_id: str
+    status: TaskStatus
+    steps: list[Step]
+    error: str | None = None
+    created_at: str
+    updated_at: str
+    sequence: int = 0
+
+
+class Column(Resource):
+    """`start`: a card moved here starts an agent. `review`: runs hand their cards back here."""
+
+    id: str
+    name: str
+    kind: ColumnKind = "plain"
+
+
+class AgentAvailability(Resource):
+    """Whether cards of a board can start agents, and if not, why."""
+
+    enabled: bool
+    reason: str | None = None
+    agent_id: str | None = None
+    demo_model: bool
+    isolated: bool
+
+
+class RepositoryInfo(Resource):
+    full_name: str
+    html_url: str
+    clone_url: str
+    default_branch: str
+
+
+class Board(Resource):
+    id: str
+    name: str
+    team_id: str
+    workspace_id: str | None
+    role: Role
+    columns: list[Column]
+    labels: list[str]
+    repository: RepositoryInfo | None
+    agents: AgentAvailability
+    sequence: int
+
+
+class RunBadge(Resource):
+    """The latest run of a card, as the board shows it."""
+
+    id: str
+    status: RunStatus
+
+
+class CardSummary(Resource):
+    id: str
+    board_id: str
+    column_id: str
+    rank: str
+    title: str
+    labels: list[str] = []
+    assignee_id: str | None = None
+    due_date: str | None = None
+    checklist_done: int = 0
+    checklist_total: int = 0
+    comment_count: int = 0
+    run: RunBadge | None = None
+    etag: str = ""
+    updated_at: str
+
+
+class Comment(Resource):
+    id: str
+    card_id: str
+    author_id: str
+    author_name: str
+    author_kind: Literal["user", "agent"]
+    body: str
+    created_at: str
+
+
+class Usage(Resource):
+    """Model usage; `input_tokens` excludes what was read from or written to the cache."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    requests: int = 0
+    cost_usd: float = 0.0
+
+
+class RunLimits(Resource):
+    turns: int
+    seconds: int
+    tokens: int
+    spend_cap_usd: float
+
+
+class RunResult(Resource):
+    """The evidence of a finished run: what its branch holds that the default branch has not."""
+
+    run_id: str
+    branch: str
+    commit: str
+    commits: int
+    additions: int
+    deletions: int
+    files_changed: int
+    html_url: str | None = None
+
+
+class Run(Resource):
+    """One attempt of an agent at a card."""
+
+    id: str
+    card_id: str
+    board_id: str
+    team_id: str
+    status: RunStatus
+    reason: str | None = None
+    attempt: int = 1
+    branch: str
+    model: str
+    demo_model: bool
+    turns: int = 0
+    usage: Usage = Usage()
+    limits: RunLimits
+    result: RunResult | None = None
+    summary: str | None = None
+    created_at: str
+    started_at: str | None = None
+    finished_at: str | None = None
+    started_by: str
+    sequence: int = 0

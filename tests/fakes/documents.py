@@ -1,0 +1,59 @@
+"""Documents in memory, under the same rules as the stores."""
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+import orjson
+
+from shared.adapters import layout
+from shared.core.errors import Exists, Stale
+from shared.core.ports import ANY, Delete, Doc, Op, Put
+
+
+class FakeDocuments:
+    """`partitions` shows what is stored: partition -> id -> (etag, JSON bytes)."""
+
+    def __init__(self) -> None:
+        self.partitions: dict[str, dict[str, tuple[str, bytes]]] = {}
+        self._versions = itertools.count(1)
+
+    async def get(self, partition: str, id: str) -> Doc | None:
+        row = self._rows(partition).get(id)
+        return Doc(id, orjson.loads(row[1]), row[0]) if row else None
+
+    async def list(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
+        rows = self._rows(partition)
+        found = sorted(key for key in rows if key.startswith(prefix) and key > after)
+        return [Doc(key, orjson.loads(rows[key][1]), rows[key][0]) for key in found[:limit]]
+
+    async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
+        if len(ops) > 100:
+            raise ValueError(f"a commit of {len(ops)} operations: at most 100 are allowed")
+        if len({op.id for op in ops}) < len(ops) or not all(op.id for op in ops):
+            raise ValueError("every operation of a commit needs an id of its own")
+        rows = dict(self._rows(partition))
+        etags: dict[str, str] = {}
+        for op in ops:
+            _check(op, rows.get(op.id))
+            if isinstance(op, Delete):
+                rows.pop(op.id, None)
+            else:
+                etags[op.id] = f"v{next(self._versions)}"
+                rows[op.id] = (etags[op.id], orjson.dumps(op.body))
+        self.partitions[partition] = rows
+        return etags
+
+    def _rows(self, partition: str) -> dict[str, tuple[str, bytes]]:
+        layout.partition_file(Path("/"), partition)
+        return self.partitions.get(partition, {})
+
+
+def _check(op: Op, row: tuple[str, bytes] | None) -> None:
+    if op.etag == ANY:
+        return
+    if isinstance(op, Put) and op.etag is None:
+        if row:
+            raise Exists(f"{op.id} is there already.")
+    elif row is None or row[0] != op.etag:
+        raise Stale(f"{op.id} changed in the meantime. Read it again, then repeat the change.")

@@ -162,6 +162,22 @@ class IdentityProvider(Protocol):
         ...
 
 
+class Tokens(Protocol):
+    """The platform's own signed tokens."""
+
+    async def sign(self, audience: str, subject: str, claims: Json, ttl: int) -> str:
+        """A token for `ttl` seconds. `claims` are additional: iss, aud, sub, iat and exp cannot be among them."""
+        ...
+
+    async def verify(self, token: str, audience: str) -> Json:
+        """All its claims. Raises Unauthenticated for anything that is not our valid token for `audience`."""
+        ...
+
+    async def jwks(self) -> Json:
+        """The public keys as a JWK set."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Repository:
     """A hosted Git repository."""

@@ -65,6 +65,7 @@ class Settings:
     )
     agent_model: str = setting("AGENT_MODEL", "claude-sonnet-4-5", "Model that agents use")
     container_host: str = setting("CONTAINER_HOST", "process", "Driver that runs agent jobs: process")
+    host_team_capacity: int = setting("HOST_TEAM_CAPACITY", 100, "Most teams placed on one container host")
     allow_unsandboxed: bool = setting(
         "ALLOW_UNSANDBOXED", False, "Let a real model's commands run as this user, without any isolation"
     )

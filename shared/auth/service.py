@@ -1,0 +1,246 @@
+"""Sign-in, sessions and API tokens: every way of becoming a Principal."""
+
+import hmac
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from shared.auth.models import (
+    ApiToken,
+    ApiTokenRecord,
+    CreatedApiToken,
+    NewApiToken,
+    RefreshFamily,
+    Session,
+    SignInStart,
+    User,
+    UserRecord,
+)
+from shared.auth.repository import AuthRepository
+from shared.core import ids
+from shared.core.access import Principal
+from shared.core.clock import Clock, iso, parse
+from shared.core.errors import Forbidden, Invalid, NotFound, Stale, Unauthenticated
+from shared.core.log import Log
+from shared.core.ports import Identity, IdentityProvider, Json, Tokens
+from shared.core.store import retry_stale
+
+log = Log(__name__)
+
+AUDIENCE = "api"
+API_TOKEN_PREFIX = "kbp"  # noqa: S105 - a prefix that makes leaked tokens findable, not a secret
+ACCESS_SECONDS = 900
+REFRESH_DAYS = 30
+LOGIN_MINUTES = 10
+GRACE_SECONDS = 10
+"""Two tabs may present the same refresh token this far apart."""
+_KEPT_USED = 20
+
+
+@dataclass(frozen=True, slots=True)
+class AuthRules:
+    """Where sign-in may return to, and who becomes the first platform admin."""
+
+    callback_url: str
+    first_admin: str
+
+
+class AuthService:
+    def __init__(
+        self,
+        repository: AuthRepository,
+        provider: Callable[[], IdentityProvider],
+        tokens: Tokens,
+        clock: Clock,
+        rules: AuthRules,
+    ) -> None:
+        self._repository, self._provider, self._tokens = repository, provider, tokens
+        self._clock, self._rules = clock, rules
+
+    # -- sign-in --------------------------------------------------------------------------------
+
+    async def begin(self, redirect_uri: str | None) -> SignInStart:
+        if redirect_uri not in (None, self._rules.callback_url):
+            raise Invalid(f"redirect_uri must be {self._rules.callback_url}.")
+        start = await self._provider().begin(self._rules.callback_url)
+        await self._repository.keep_login(start.state, {"flow": start.flow, "at": iso(self._clock.now())})
+        return SignInStart(auth_url=start.url, state=start.state)
+
+    async def finish(self, code: str, state: str) -> Session:
+        identity = await self._provider().redeem(await self._take_flow(state), code, state)
+        user = await retry_stale(lambda: self._upsert(identity))
+        if user.disabled:
+            raise Forbidden("This account is disabled. Ask a platform admin to enable it.")
+        log.info("auth.signed_in", user_id=user.id)
+        return await self._new_session(user)
+
+    async def _take_flow(self, state: str) -> Json:
+        try:
+            kept = await self._repository.take_login(state)
+        except Stale:
+            kept = None
+        if kept is None:
+            raise Unauthenticated("This sign-in is unknown or was used already. Start again from the sign-in page.")
+        if self._age(kept["at"]) > LOGIN_MINUTES * 60:
+            raise Unauthenticated(f"This sign-in took longer than {LOGIN_MINUTES} minutes. Start again.")
+        return kept["flow"]
+
+    async def _upsert(self, identity: Identity) -> UserRecord:
+        user_id = ids.new_user(identity.tenant, identity.object_id)
+        found = await self._repository.user(user_id)
+        now = iso(self._clock.now())
+        is_first_admin = bool(self._rules.first_admin) and identity.email.lower() == self._rules.first_admin.lower()
+        if found is None:
+            user = UserRecord(
+                id=user_id,
+                tenant=identity.tenant,
+                object_id=identity.object_id,
+                name=identity.name,
+                email=identity.email,
+                platform_admin=is_first_admin,
+                created_at=now,
+                last_sign_in=now,
+            )
+            await self._repository.save_user(user, None)
+            return user
+        user, etag = found
+        user = user.model_copy(update={"name": identity.name, "email": identity.email, "last_sign_in": now})
+        await self._repository.save_user(user, etag)
+        return user
+
+    # -- sessions -------------------------------------------------------------------------------
+
+    async def refresh(self, token: str) -> Session:
+        """Rotate. A rotated token that comes back later than the grace ends its whole family."""
+        return await retry_stale(lambda: self._rotate(token))
+
+    async def _rotate(self, token: str) -> Session:
+        family_id, _, _ = token.partition(".")
+        found = await self._repository.family(family_id)
+        if found is None or found[0].revoked or self._passed(found[0].expires_at):
+            raise Unauthenticated("This session has ended. Sign in again.")
+        family, etag = found
+        presented = ids.digest(token)
+        if presented in family.valid:
+            family.valid.remove(presented)
+            family.used = dict([*family.used.items(), (presented, iso(self._clock.now()))][-_KEPT_USED:])
+        elif presented not in family.used:
+            raise Unauthenticated("This refresh token is not valid. Sign in again.")
+        elif self._age(family.used[presented]) > GRACE_SECONDS:
+            family.revoked = True
+            await self._repository.save_family(family_id, family, etag)
+            log.warning("auth.refresh_reused", user_id=family.user_id)
+            raise Unauthenticated(
+                "This refresh token was used before; the session was ended to be safe. Sign in again."
+            )
+        user = await self._active_user(family.user_id)
+        following = _new_refresh(family_id)
+        family.valid.append(ids.digest(following))
+        await self._repository.save_family(family_id, family, etag)
+        return await self._session(user, following)
+
+    async def sign_out(self, token: str) -> None:
+        """Ends the session; an unknown one is ended already."""
+        family_id, _, _ = token.partition(".")
+        found = await self._repository.family(family_id)
+        if found is not None and (ids.digest(token) in found[0].valid or ids.digest(token) in found[0].used):
+            family, etag = found
+            family.revoked = True
+            await self._repository.save_family(family_id, family, etag)
+
+    async def _new_session(self, user: UserRecord) -> Session:
+        family_id = ids.random_text(24)
+        token = _new_refresh(family_id)
+        expires = self._clock.now() + timedelta(days=REFRESH_DAYS)
+        family = RefreshFamily(user_id=user.id, valid=[ids.digest(token)], used={}, expires_at=iso(expires))
+        await self._repository.save_family(family_id, family, None)
+        return await self._session(user, token)
+
+    async def _session(self, user: UserRecord, refresh_token: str) -> Session:
+        access = await self._tokens.sign(AUDIENCE, user.id, {}, ACCESS_SECONDS)
+        return Session(access_token=access, refresh_token=refresh_token, expires_in=ACCESS_SECONDS, user=user.user())
+
+    # -- who is calling -------------------------------------------------------------------------
+
+    async def principal(self, authorization: str | None) -> Principal:
+        """From an Authorization header: an access token or a personal API token."""
+        scheme, _, credential = (authorization or "").partition(" ")
+        if scheme.lower() != "bearer" or not credential:
+            raise Unauthenticated("Send an access token or an API token as 'Authorization: Bearer ...'.")
+        if credential.startswith(f"{API_TOKEN_PREFIX}_"):
+            user_id = await self._api_token_user(credential)
+        else:
+            user_id = (await self._tokens.verify(credential, AUDIENCE))["sub"]
+        return (await self._active_user(user_id)).principal()
+
+    async def me(self, principal: Principal) -> User:
+        return (await self._active_user(principal.user_id)).user()
+
+    async def set_disabled(self, principal: Principal, user_id: str, disabled: bool) -> User:
+        """Platform admins only; a disabled person's sessions and tokens stop working at once."""
+        if not principal.platform_admin:
+            raise NotFound("There is no such user.")
+        if user_id == principal.user_id:
+            raise Invalid("You cannot disable your own account.")
+        found = await self._repository.user(user_id)
+        if found is None:
+            raise NotFound("There is no such user.")
+        user, etag = found
+        user.disabled = disabled
+        await self._repository.save_user(user, etag)
+        return user.user()
+
+    async def _active_user(self, user_id: str) -> UserRecord:
+        found = await self._repository.user(user_id)
+        if found is None or found[0].disabled:
+            raise Unauthenticated("This account is disabled or gone.")
+        return found[0]
+
+    # -- personal API tokens --------------------------------------------------------------------
+
+    async def create_api_token(self, principal: Principal, request: NewApiToken) -> CreatedApiToken:
+        token_id = ids.random_text(10)
+        secret = f"{API_TOKEN_PREFIX}_{principal.user_id}_{token_id}_{ids.random_text(40)}"
+        now = self._clock.now()
+        expires = now + timedelta(days=request.expires_in_days) if request.expires_in_days else None
+        record = ApiTokenRecord(
+            id=token_id,
+            name=request.name,
+            prefix=f"{API_TOKEN_PREFIX}_..._{token_id}",
+            hash=ids.digest(secret),
+            created_at=iso(now),
+            expires_at=iso(expires) if expires else None,
+        )
+        await self._repository.save_api_token(principal.user_id, record)
+        return CreatedApiToken(**record.model_dump(exclude={"hash"}), token=secret)
+
+    async def api_tokens(self, principal: Principal) -> list[ApiToken]:
+        records = await self._repository.api_tokens(principal.user_id)
+        return [ApiToken(**record.model_dump(exclude={"hash"})) for record in records]
+
+    async def delete_api_token(self, principal: Principal, token_id: str) -> None:
+        if await self._repository.api_token(principal.user_id, token_id) is None:
+            raise NotFound("There is no such token.")
+        await self._repository.delete_api_token(principal.user_id, token_id)
+
+    async def _api_token_user(self, credential: str) -> str:
+        parts = credential.split("_")
+        record = await self._repository.api_token(parts[1], parts[2]) if len(parts) == 4 else None
+        if record is None or not hmac.compare_digest(record.hash, ids.digest(credential)):
+            raise Unauthenticated("This API token is not valid.")
+        if record.expires_at and self._passed(record.expires_at):
+            raise Unauthenticated("This API token has expired.")
+        if record.last_used_at is None or self._age(record.last_used_at) > 3600:
+            record.last_used_at = iso(self._clock.now())
+            await self._repository.save_api_token(parts[1], record)
+        return parts[1]
+
+    def _age(self, moment: str) -> float:
+        return (self._clock.now() - parse(moment)).total_seconds()
+
+    def _passed(self, moment: str) -> bool:
+        return self._age(moment) >= 0
+
+
+def _new_refresh(family_id: str) -> str:
+    return f"{family_id}.{ids.random_text(40)}"

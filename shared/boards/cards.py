@@ -1,0 +1,302 @@
+"""Cards: create, edit, move, delete, restore, comment; and the move that starts an agent."""
+
+from typing import Any, Literal
+
+from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEntry, NewCard, NewComment
+from shared.core import ids, rank
+from shared.core.access import Access, Principal
+from shared.core.boards import BoardRecord, BoardRepository, CardRecord, board_partition, card_key
+from shared.core.clock import iso
+from shared.core.errors import Conflict, Invalid, Stale
+from shared.core.events import CardData, CardEvent, CommentData, CommentEvent, NewEvent, parse
+from shared.core.permissions import Action
+from shared.core.policy import AgentPolicy
+from shared.core.ports import Delete, Put
+from shared.core.resources import RUN_OVER, Actor, Column, Comment
+from shared.core.store import Commit, Message, Store, retry_stale
+from shared.core.teams import team_group
+
+type CardEventType = Literal["card.created", "card.updated", "card.moved", "card.deleted"]
+WEBHOOKS = "webhooks"
+MAX_CARDS = 5_000
+
+
+class CardService:
+    def __init__(self, store: Store, boards: BoardRepository, access: Access, policy: AgentPolicy) -> None:
+        self._store, self._boards, self._access, self._policy = store, boards, access, policy
+
+    async def get(self, principal: Principal, card_id: str) -> Card:
+        card, etag, _ = await self._allowed(principal, card_id, Action.READ)
+        return _shown(card, etag)
+
+    async def create(self, principal: Principal, board_id: str, request: NewCard) -> Card:
+        scope = ids.board_scope(board_id)
+        board, _ = await self._boards.board(scope)
+        await self._access.require(principal, board.team_id, Action.EDIT_CARDS)
+        column = board.column(request.column_id) if request.column_id else board.columns[0]
+        if column.kind == "start":
+            raise Conflict(f"{column.name!r} starts an agent: create the card in another column, then move it here.")
+        await self._check_assignee(board, request.assignee_id)
+        cards = await self._boards.cards(scope)
+        if len(cards) >= MAX_CARDS:
+            raise Conflict(f"A board holds at most {MAX_CARDS} cards. Delete some first.")
+        now = iso(self._store.clock.now())
+        fields = request.model_dump(mode="json", exclude={"column_id"})
+        card = CardRecord(
+            **fields,
+            id=ids.scoped("card", scope),
+            board_id=board_id,
+            column_id=column.id,
+            rank=rank.between(max((c.rank for c, _ in cards if c.column_id == column.id), default=None), None),
+            created_at=now,
+            created_by=principal.user_id,
+            updated_at=now,
+        )
+        return await self._save(board, card, None, "card.created", principal.actor)
+
+    async def update(
+        self, principal: Principal, card_id: str, request: CardChange, if_match: str | None = None
+    ) -> Card:
+        """Change the fields that were sent. With `if_match`, Stale when somebody was faster."""
+
+        async def attempt() -> Card:
+            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
+            if if_match not in (None, etag):
+                raise Stale("Somebody changed this card since you opened it. Load their version, then apply yours.")
+            sent = request.model_dump(mode="json", include=request.model_fields_set - {"column_id"})
+            changes = {name: value for name, value in sent.items() if _differs(card, name, value)}
+            if not changes:
+                return _shown(card, etag)
+            await self._check_assignee(board, changes.get("assignee_id"))
+            changed = CardRecord.model_validate(
+                card.json_body() | changes | {"updated_at": iso(self._store.clock.now())}
+            )
+            return await self._save(board, changed, etag, "card.updated", principal.actor, changes=sorted(changes))
+
+        return await (attempt() if if_match else retry_stale(attempt))
+
+    async def put(self, principal: Principal, card_id: str, request: CardPut, if_match: str | None) -> Card:
+        """Update, then move when `column_id` names another column."""
+        card = await self.update(principal, card_id, request, if_match)
+        if request.column_id is None or request.column_id == card.column_id:
+            return card
+        return await self.move(
+            principal, card_id, CardMove(column_id=request.column_id, expected_column=card.column_id)
+        )
+
+    async def move(self, principal: Principal, card_id: str, request: CardMove) -> Card:
+        """One document changes. A move into a start column also sends the signed webhook that starts an agent."""
+        return await retry_stale(lambda: self._move(principal, card_id, request))
+
+    async def _move(self, principal: Principal, card_id: str, request: CardMove) -> Card:
+        card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
+        target, origin = board.column(request.column_id), card.column_id
+        if request.expected_column is not None and request.expected_column != origin:
+            raise Conflict(f"The card has moved to {_name(board, origin)!r} in the meantime.")
+        card.rank = await self._rank(card, request)
+        card.column_id = target.id
+        card.updated_at = iso(self._store.clock.now())
+        event_id = ids.sortable()
+        messages: list[Message] = []
+        if target.kind == "start" and origin != target.id:
+            await self._access.require(principal, board.team_id, Action.START_AGENT)
+            self._refuse_start(board, card, target)
+            messages.append(self._delivery(board, card, event_id, principal.actor, origin))
+        return await self._save(
+            board, card, etag, "card.moved", principal.actor, origin=origin, event_id=event_id, messages=messages
+        )
+
+    def _refuse_start(self, board: BoardRecord, card: CardRecord, target: Column) -> None:
+        reason = self._policy.refusal(board)
+        if reason is not None:
+            raise Conflict(f"No agent can start from {target.name!r}. {reason}")
+        if card.run is not None and card.run.status not in RUN_OVER:
+            raise Conflict("An agent is still working on this card. Stop its run first, or wait.")
+
+    def _delivery(self, board: BoardRecord, card: CardRecord, event_id: str, by: Actor, origin: str) -> Message:
+        agent = board.agent
+        if agent is None:
+            raise Conflict("This board has no agent.")
+        new = _card_event("card.moved", board, card, by, origin=origin, event_id=event_id)
+        body = {
+            "version": 1,
+            "url": agent.webhook_url,
+            "secret_name": agent.secret_name,
+            "event": self._store.envelope(new),
+        }
+        return Message(WEBHOOKS, body)
+
+    async def _rank(self, card: CardRecord, request: CardMove) -> str:
+        """Between the neighbours named, else at the end of the column."""
+        scope = ids.scope_of(card.id, "card")
+        column = [c for c, _ in await self._boards.cards(scope) if c.column_id == request.column_id and c.id != card.id]
+        places = {c.id: index for index, c in enumerate(column)}
+        if request.before_id in places:
+            place = places[request.before_id]
+        elif request.after_id in places:
+            place = places[request.after_id] + 1
+        else:
+            place = len(column)
+        above = column[place - 1].rank if place > 0 else None
+        below = column[place].rank if place < len(column) else None
+        if above is not None and below is not None and above >= below:
+            below = None  # equal ranks of two simultaneous moves: go below both
+        return rank.between(above, below)
+
+    async def delete(self, principal: Principal, card_id: str) -> None:
+        """Into the trash, from where it can be restored."""
+
+        async def attempt() -> None:
+            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
+            if card.run is not None and card.run.status not in RUN_OVER:
+                raise Conflict("An agent is working on this card. Stop its run first.")
+            event = _card_event("card.deleted", board, card, principal.actor)
+            ops = [Delete(card_key(card_id), etag), Put(f"trash/{card_id}", card.json_body(), "*")]
+            await self._store.commit(Commit(_partition(card_id), ops, [event]))
+
+        await retry_stale(attempt)
+
+    async def restore(self, principal: Principal, card_id: str) -> Card:
+        card, etag = await self._boards.trashed(card_id)
+        board, _ = await self._boards.board(ids.scope_of(card_id, "card"))
+        await self._access.require(principal, board.team_id, Action.EDIT_CARDS)
+        if not any(column.id == card.column_id for column in board.columns):
+            card.column_id = board.columns[0].id
+        trash = Delete(f"trash/{card_id}", etag)
+        return await self._save(board, card, None, "card.created", principal.actor, extra=[trash])
+
+    # -- comments and history -------------------------------------------------------------------
+
+    async def comment(self, principal: Principal, card_id: str, request: NewComment) -> Comment:
+        return await retry_stale(lambda: self._comment(principal, card_id, request))
+
+    async def _comment(self, principal: Principal, card_id: str, request: NewComment) -> Comment:
+        card, etag, board = await self._allowed(principal, card_id, Action.COMMENT)
+        comment = Comment(
+            id=ids.sortable(),
+            card_id=card_id,
+            author_id=principal.user_id,
+            author_name=principal.name,
+            author_kind="user",
+            body=request.body,
+            created_at=iso(self._store.clock.now()),
+        )
+        card.comment_count += 1
+        await self._store.commit(comment_commit(board, card, etag, comment))
+        return comment
+
+    async def comments(self, principal: Principal, card_id: str) -> list[Comment]:
+        await self._allowed(principal, card_id, Action.READ)
+        return await self._boards.comments(card_id)
+
+    async def history(self, principal: Principal, card_id: str) -> list[HistoryEntry]:
+        """What happened to the card, newest first, from the board's events."""
+        _, _, board = await self._allowed(principal, card_id, Action.READ)
+        names = {column.id: column.name for column in board.columns}
+        entries: list[HistoryEntry] = []
+        after = 0
+        while page := await self._store.events.read(f"board/{board.id}", after, 1000):
+            entries += [entry for event in page if (entry := _entry(event, card_id, names))]
+            after = page[-1]["sequence"]
+        return entries[::-1]
+
+    # -- shared ---------------------------------------------------------------------------------
+
+    async def _allowed(self, principal: Principal, card_id: str, action: Action) -> tuple[CardRecord, str, BoardRecord]:
+        board, _ = await self._boards.board(ids.scope_of(card_id, "card"))
+        await self._access.require(principal, board.team_id, action)
+        card, etag = await self._boards.card(card_id)
+        return card, etag, board
+
+    async def _check_assignee(self, board: BoardRecord, user_id: str | None) -> None:
+        if user_id is not None and await self._access.role(user_id, board.team_id) is None:
+            raise Invalid("Cards can be assigned to members of the team only.")
+
+    async def _save(
+        self,
+        board: BoardRecord,
+        card: CardRecord,
+        etag: str | None,
+        kind: CardEventType,
+        by: Actor,
+        *,
+        changes: list[str] | None = None,
+        origin: str | None = None,
+        event_id: str | None = None,
+        messages: list[Message] | None = None,
+        extra: list[Delete] | None = None,
+    ) -> Card:
+        event = _card_event(kind, board, card, by, changes, origin, event_id)
+        put = Put(card_key(card.id), card.json_body(), etag)
+        commit = Commit(_partition(card.id), [put, *(extra or [])], [event], messages or [])
+        etags = await self._store.commit(commit)
+        return _shown(card, etags[put.id])
+
+
+def comment_commit(board: BoardRecord, card: CardRecord, etag: str, comment: Comment) -> Commit:
+    """The commit that adds a comment and counts it on its card."""
+    data = CommentData(team_id=board.team_id, board_id=board.id, card_id=card.id, comment=comment)
+    event = NewEvent("comment.created", f"board/{board.id}", data, (team_group(board.team_id),))
+    ops = [
+        Put(card_key(card.id), card.json_body(), etag),
+        Put(f"comment/{card.id}/{comment.id}", comment.json_body()),
+    ]
+    return Commit(_partition(card.id), ops, [event])
+
+
+def _partition(card_id: str) -> str:
+    return board_partition(ids.scope_of(card_id, "card"))
+
+
+def _card_event(
+    kind: CardEventType,
+    board: BoardRecord,
+    card: CardRecord,
+    by: Actor,
+    changes: list[str] | None = None,
+    origin: str | None = None,
+    event_id: str | None = None,
+) -> NewEvent:
+    """The card in it has no etag: that is known only once the change is committed."""
+    data = CardData(
+        team_id=board.team_id,
+        board_id=board.id,
+        by=by,
+        card=card.summary(etag=""),
+        from_column=origin,
+        changes=changes or [],
+    )
+    return NewEvent(kind, f"board/{board.id}", data, (team_group(board.team_id),), event_id)
+
+
+def _shown(card: CardRecord, etag: str) -> Card:
+    detail = card.model_dump(include={"body", "created_at", "created_by"})
+    return Card(**card.summary(etag).model_dump(), **detail, checklist=card.checklist, result=card.result)
+
+
+def _differs(card: CardRecord, name: str, value: Any) -> bool:
+    return card.json_body()[name] != value and not (value is None and name in ("title", "body", "labels", "checklist"))
+
+
+def _name(board: BoardRecord, column_id: str) -> str:
+    return next((column.name for column in board.columns if column.id == column_id), "another column")
+
+
+def _entry(event: dict[str, Any], card_id: str, columns: dict[str, str]) -> HistoryEntry | None:
+    known = parse(event)
+    if isinstance(known, CommentEvent) and known.data.card_id == card_id:
+        comment = known.data.comment
+        return HistoryEntry(
+            time=known.time, type=known.type, by=comment.author_name, by_kind=comment.author_kind, text="commented"
+        )
+    if not isinstance(known, CardEvent) or known.data.card.id != card_id:
+        return None
+    texts = {
+        "card.created": "created the card",
+        "card.updated": "changed " + ", ".join(known.data.changes).replace("_id", "").replace("_", " "),
+        "card.moved": f"moved it from {columns.get(known.data.from_column or '', 'a removed column')} "
+        f"to {columns.get(known.data.card.column_id, 'a removed column')}",
+        "card.deleted": "deleted the card",
+    }
+    by = known.data.by
+    return HistoryEntry(time=known.time, type=known.type, by=by.name, by_kind=by.kind, text=texts[known.type])

@@ -1,0 +1,104 @@
+"""Boards and cards as requested and shown."""
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.core.boards import ChecklistItem
+from shared.core.resources import Board, CardSummary, ColumnKind, Comment, RunResult
+
+type Label = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True)]
+type Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+MAX_BODY = 64_000
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class NewColumn(_Request):
+    name: Title
+    kind: ColumnKind = "plain"
+    after_id: str | None = None
+
+
+class ColumnChange(_Request):
+    """Fields that are left out stay as they are; `after_id: null` moves the column to the front."""
+
+    name: Title | None = None
+    kind: ColumnKind | None = None
+    after_id: str | None = None
+
+
+class NewCard(_Request):
+    title: Title
+    body: str = Field("", max_length=MAX_BODY)
+    column_id: str | None = None
+    labels: list[Label] = Field(default_factory=list, max_length=20)
+    assignee_id: str | None = None
+    due_date: date | None = None
+    checklist: list[ChecklistItem] = Field(default_factory=list, max_length=100)
+
+
+class CardChange(_Request):
+    """Fields that are left out stay as they are."""
+
+    title: Title | None = None
+    body: str | None = Field(None, max_length=MAX_BODY)
+    labels: list[Label] | None = Field(None, max_length=20)
+    assignee_id: str | None = None
+    due_date: date | None = None
+    checklist: list[ChecklistItem] | None = Field(None, max_length=100)
+
+
+class CardPut(CardChange):
+    """A change that may also move the card to another column."""
+
+    column_id: str | None = None
+
+
+class CardMove(_Request):
+    """`before_id`/`after_id`: the card that shall stand above / below; both null: the end of the column."""
+
+    column_id: str
+    before_id: str | None = None
+    after_id: str | None = None
+    expected_column: str | None = None
+
+
+class NewComment(_Request):
+    body: str = Field(min_length=1, max_length=16_000)
+
+
+class Card(CardSummary):
+    body: str
+    checklist: list[ChecklistItem]
+    created_at: str
+    created_by: str
+    result: RunResult | None
+
+
+class BoardView(BaseModel):
+    board: Board
+    cards: list[CardSummary]
+
+
+class CardList(BaseModel):
+    items: list[CardSummary]
+
+
+class CommentList(BaseModel):
+    items: list[Comment]
+
+
+class HistoryEntry(BaseModel):
+    time: str
+    type: str
+    by: str
+    by_kind: Literal["user", "agent"]
+    text: str
+
+
+class History(BaseModel):
+    items: list[HistoryEntry]

@@ -1,0 +1,167 @@
+"""Boards, cards and runs as kept in `boards/<scope>`. In core because people and agents both change them."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from shared.core import ids
+from shared.core.errors import NotFound
+from shared.core.ports import Documents
+from shared.core.resources import (
+    CardSummary,
+    Column,
+    Comment,
+    RepositoryInfo,
+    Resource,
+    Run,
+    RunBadge,
+    RunResult,
+)
+
+
+class AgentRef(Resource):
+    """The agent that a board's start columns call: its webhook, and where the signing secret is kept."""
+
+    agent_id: str
+    webhook_url: str
+    secret_name: str
+
+
+class BoardRecord(Resource):
+    id: str
+    name: str
+    team_id: str
+    workspace_id: str | None
+    columns: list[Column]
+    repository: RepositoryInfo | None = None
+    agent: AgentRef | None = None
+
+    def column(self, column_id: str) -> Column:
+        found = next((column for column in self.columns if column.id == column_id), None)
+        if found is None:
+            raise NotFound(f"This board has no column {column_id!r}.")
+        return found
+
+    def first(self, kind: Literal["plain", "start", "review", "done"]) -> Column | None:
+        return next((column for column in self.columns if column.kind == kind), None)
+
+
+class ChecklistItem(Resource):
+    id: str = Field(default_factory=lambda: ids.random_text(8))
+    text: str = Field(min_length=1, max_length=500)
+    done: bool = False
+
+
+class CardRecord(Resource):
+    id: str
+    board_id: str
+    column_id: str
+    rank: str
+    title: str
+    body: str = ""
+    labels: list[str] = Field(default_factory=list)
+    assignee_id: str | None = None
+    due_date: str | None = None
+    checklist: list[ChecklistItem] = Field(default_factory=list)
+    comment_count: int = 0
+    run: RunBadge | None = None
+    result: RunResult | None = None
+    created_at: str
+    created_by: str
+    updated_at: str
+
+    def summary(self, etag: str) -> CardSummary:
+        return CardSummary(
+            **self.model_dump(exclude={"body", "checklist", "result", "created_at", "created_by"}),
+            checklist_done=sum(item.done for item in self.checklist),
+            checklist_total=len(self.checklist),
+            etag=etag,
+        )
+
+
+class RunRecord(Run):
+    """A run as kept: what people see, and what its life cycle needs."""
+
+    epoch: int = 1
+    check_at: str
+    """When the watchdog shall look whether anybody still follows it."""
+    dispatch_failures: int = 0
+    comment_cursor: str = ""
+    """Id of the last comment its agent has seen."""
+    stopped: bool = False
+    """Its job is gone for certain."""
+
+    def run(self, sequence: int = 0) -> Run:
+        shown = self.model_dump(
+            exclude={"epoch", "check_at", "dispatch_failures", "comment_cursor", "stopped", "sequence"}
+        )
+        return Run(**shown, sequence=sequence)
+
+    @property
+    def reference(self) -> str:
+        return f"run/{self.id}"
+
+    @property
+    def job_name(self) -> str:
+        return self.id.replace("_", "-")
+
+
+def board_partition(scope: str) -> str:
+    return f"boards/{scope}"
+
+
+def card_key(card_id: str) -> str:
+    return f"card/{card_id}"
+
+
+def run_key(run_id: str) -> str:
+    return f"run/{run_id}"
+
+
+class BoardRepository:
+    """Typed access to one board's partition. Ids lead straight to it."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    async def board(self, scope: str) -> tuple[BoardRecord, str]:
+        doc = await self._documents.get(board_partition(scope), "board")
+        if doc is None:
+            raise NotFound("There is no such board.")
+        return BoardRecord.model_validate(doc.body), doc.etag
+
+    async def card(self, card_id: str) -> tuple[CardRecord, str]:
+        doc = await self._documents.get(board_partition(ids.scope_of(card_id, "card")), card_key(card_id))
+        if doc is None:
+            raise NotFound("There is no such card; it may have been deleted.")
+        return CardRecord.model_validate(doc.body), doc.etag
+
+    async def trashed(self, card_id: str) -> tuple[CardRecord, str]:
+        doc = await self._documents.get(board_partition(ids.scope_of(card_id, "card")), f"trash/{card_id}")
+        if doc is None:
+            raise NotFound("There is no such deleted card.")
+        return CardRecord.model_validate(doc.body), doc.etag
+
+    async def cards(self, scope: str) -> list[tuple[CardRecord, str]]:
+        """All cards in the order of their ranks."""
+        docs = await self._documents.query(board_partition(scope), "card/")
+        cards = [(CardRecord.model_validate(doc.body), doc.etag) for doc in docs]
+        return sorted(cards, key=lambda pair: (pair[0].rank, pair[0].id))
+
+    async def comments(self, card_id: str, after: str = "") -> list[Comment]:
+        """Comments of a card, oldest first, those after comment id `after`."""
+        prefix = f"comment/{card_id}/"
+        partition = board_partition(ids.scope_of(card_id, "card"))
+        docs = await self._documents.query(partition, prefix, after=prefix + after if after else "")
+        return [Comment.model_validate(doc.body) for doc in docs]
+
+    async def run(self, run_id: str) -> tuple[RunRecord, str]:
+        doc = await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id))
+        if doc is None:
+            raise NotFound("There is no such run.")
+        return RunRecord.model_validate(doc.body), doc.etag
+
+    async def runs(self, scope: str) -> list[RunRecord]:
+        """All runs of a board, oldest first."""
+        docs = await self._documents.query(board_partition(scope), "run/")
+        return sorted((RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: run.created_at)

@@ -1,0 +1,213 @@
+"""Teams: founding, members, invitations by link, and who sees which events."""
+
+import hmac
+from datetime import timedelta
+
+from shared.core import ids
+from shared.core.access import Access, Principal
+from shared.core.clock import iso, parse
+from shared.core.errors import Conflict, Exists, Forbidden, NotFound
+from shared.core.permissions import Action, Role
+from shared.core.ports import Delete, Put, Realtime
+from shared.core.resources import Subject
+from shared.core.store import Commit, Membership, Store, retry_stale
+from shared.core.teams import MemberRecord, TeamRecord, founding, team_group, team_partition
+from shared.tasks.runner import Runner
+from shared.teams.models import (
+    Invitation,
+    InvitationPreview,
+    InvitationRecord,
+    Member,
+    NewInvitation,
+    NewTeam,
+    RealtimeConnection,
+    StartedTeam,
+    Team,
+)
+from shared.teams.repository import TeamRepository
+
+
+class TeamService:
+    def __init__(
+        self,
+        store: Store,
+        repository: TeamRepository,
+        access: Access,
+        runner: Runner,
+        realtime: Realtime,
+        web_url: str,
+    ) -> None:
+        self._store, self._repository, self._access = store, repository, access
+        self._runner, self._realtime, self._web_url = runner, realtime, web_url
+
+    async def create(self, principal: Principal, request: NewTeam) -> StartedTeam:
+        """A team of its own, without a repository: a board for people."""
+        team_id, task_id = ids.new_team(), ids.sortable()
+        team = TeamRecord(
+            id=team_id,
+            name=request.name.strip(),
+            workspace_id=None,
+            scope=team_id,
+            task_id=task_id,
+            created_by=principal.user_id,
+            created_at=iso(self._store.clock.now()),
+        )
+        index, record = founding(team, principal)
+        subject = Subject(kind="team", id=team_id, name=team.name)
+        task = self._runner.creation(task_id, "team.create", subject, team_id, principal.user_id, {})
+        await self._store.commit(Commit(index.partition, index.ops, follow=[record, task]))
+        return StartedTeam(team=_shown(team, Role.OWNER), task_id=task_id)
+
+    async def mine(self, principal: Principal) -> list[Team]:
+        teams: list[Team] = []
+        for team_id in await self._repository.team_ids(principal.user_id):
+            role = await self._access.role(principal.user_id, team_id)
+            if role is not None:
+                teams.append(_shown((await self._repository.team(team_id))[0], role))
+        return sorted(teams, key=lambda team: team.created_at)
+
+    async def get(self, principal: Principal, team_id: str) -> Team:
+        role = await self._access.require(principal, team_id, Action.READ)
+        return _shown((await self._repository.team(team_id))[0], role)
+
+    async def connect(self, principal: Principal) -> RealtimeConnection:
+        """A websocket that sees the caller's own events and those of the caller's teams."""
+        groups = [f"user.{principal.user_id}"] + [team_group(team.id) for team in await self.mine(principal)]
+        return RealtimeConnection(url=await self._realtime.client_url(principal.user_id, groups), groups=groups)
+
+    # -- members --------------------------------------------------------------------------------
+
+    async def members(self, principal: Principal, team_id: str) -> list[Member]:
+        await self._access.require(principal, team_id, Action.READ)
+        return [Member(**member.model_dump()) for member in await self._repository.members(team_id)]
+
+    async def change_role(self, principal: Principal, team_id: str, user_id: str, role: Role) -> Member:
+        member, etag = await self._manageable(principal, team_id, user_id, role)
+        if member.role == Role.OWNER and role != Role.OWNER:
+            await self._refuse_last_owner(team_id, user_id)
+        member.role = role
+        await self._store.commit(Commit(team_partition(team_id), [Put(f"member/{user_id}", member.json_body(), etag)]))
+        return Member(**member.model_dump())
+
+    async def remove(self, principal: Principal, team_id: str, user_id: str) -> None:
+        """Remove somebody, or leave. Live connections stop seeing the team's events at once."""
+        if user_id == principal.user_id:
+            await self._access.require(principal, team_id, Action.READ)
+            found = await self._repository.member(team_id, user_id)
+            if found is None:
+                raise NotFound("There is no such member.")
+            member, etag = found
+        else:
+            member, etag = await self._manageable(principal, team_id, user_id, None)
+        if member.role == Role.OWNER:
+            await self._refuse_last_owner(team_id, user_id)
+        await self._store.commit(
+            Commit(
+                team_partition(team_id),
+                [Delete(f"member/{user_id}", etag)],
+                memberships=[Membership(user_id, team_group(team_id), member=False)],
+            )
+        )
+        await self._store.commit(Commit(f"portal/user/{user_id}", [Delete(f"team/{team_id}")]))
+
+    async def _manageable(
+        self, principal: Principal, team_id: str, user_id: str, role: Role | None
+    ) -> tuple[MemberRecord, str]:
+        await self._access.require(principal, team_id, Action.MANAGE_MEMBERS)
+        found = await self._repository.member(team_id, user_id) if ids.is_plain(user_id) else None
+        if found is None:
+            raise NotFound("There is no such member.")
+        if Role.OWNER in (found[0].role, role):
+            await self._access.require(principal, team_id, Action.MANAGE_OWNERS)
+        return found
+
+    async def _refuse_last_owner(self, team_id: str, user_id: str) -> None:
+        members = await self._repository.members(team_id)
+        if not any(member.role == Role.OWNER and member.user_id != user_id for member in members):
+            raise Conflict("A team needs an owner. Make somebody else owner first.")
+
+    # -- invitations ----------------------------------------------------------------------------
+
+    async def invite(self, principal: Principal, team_id: str, request: NewInvitation) -> Invitation:
+        await self._access.require(principal, team_id, Action.MANAGE_MEMBERS)
+        if request.role == Role.OWNER:
+            raise Forbidden("Nobody becomes owner by a link. Invite as admin, then change the role.")
+        invitation_id = ids.random_text(10)
+        token = f"{team_id}.{invitation_id}.{ids.random_text(26)}"
+        now = self._store.clock.now()
+        record = InvitationRecord(
+            id=invitation_id,
+            hash=ids.digest(token),
+            role=request.role,
+            created_by=principal.user_id,
+            created_at=iso(now),
+            expires_at=iso(now + timedelta(days=request.expires_in_days)),
+        )
+        await self._store.commit(Commit(team_partition(team_id), [Put(f"invite/{invitation_id}", record.json_body())]))
+        return _invitation(record, f"{self._web_url}/invite/{token}")
+
+    async def invitations(self, principal: Principal, team_id: str) -> list[Invitation]:
+        await self._access.require(principal, team_id, Action.MANAGE_MEMBERS)
+        return [_invitation(record) for record in await self._repository.invitations(team_id)]
+
+    async def revoke(self, principal: Principal, team_id: str, invitation_id: str) -> None:
+        await self._access.require(principal, team_id, Action.MANAGE_MEMBERS)
+        if await self._repository.invitation(team_id, invitation_id) is None:
+            raise NotFound("There is no such invitation.")
+        await self._store.commit(Commit(team_partition(team_id), [Delete(f"invite/{invitation_id}")]))
+
+    async def preview(self, principal: Principal, token: str) -> InvitationPreview:
+        team_id, record, _ = await self._invited(token)
+        team, _ = await self._repository.team(team_id)
+        return InvitationPreview(
+            team_id=team_id,
+            team_name=team.name,
+            role=record.role,
+            expires_at=record.expires_at,
+            already_member=await self._access.role(principal.user_id, team_id) is not None,
+        )
+
+    async def accept(self, principal: Principal, token: str) -> Team:
+        """Join by link; a member who follows it again keeps the role they have."""
+        team_id = await retry_stale(lambda: self._accept(principal, token))
+        return await self.get(principal, team_id)
+
+    async def _accept(self, principal: Principal, token: str) -> str:
+        team_id, record, etag = await self._invited(token)
+        if await self._access.role(principal.user_id, team_id) is not None:
+            return team_id
+        now = iso(self._store.clock.now())
+        member = MemberRecord(
+            user_id=principal.user_id, name=principal.name, email=principal.email, role=record.role, joined_at=now
+        )
+        index = Put(f"team/{team_id}", {"team_id": team_id, "since": now}, "*")
+        await self._store.commit(Commit(f"portal/user/{principal.user_id}", [index]))
+        record.accepted_count += 1
+        ops = [
+            Put(f"member/{principal.user_id}", member.json_body()),
+            Put(f"invite/{record.id}", record.json_body(), etag),
+        ]
+        joined = Membership(principal.user_id, team_group(team_id))
+        try:
+            await self._store.commit(Commit(team_partition(team_id), ops, memberships=[joined]))
+        except Exists:
+            return team_id
+        return team_id
+
+    async def _invited(self, token: str) -> tuple[str, InvitationRecord, str]:
+        parts = token.split(".")
+        found = await self._repository.invitation(parts[0], parts[1]) if len(parts) == 3 else None
+        if found is None or not hmac.compare_digest(found[0].hash, ids.digest(token)):
+            raise NotFound("This invitation does not exist or was withdrawn. Ask for a new link.")
+        if parse(found[0].expires_at) <= self._store.clock.now():
+            raise NotFound("This invitation has expired. Ask for a new link.")
+        return parts[0], *found
+
+
+def _shown(team: TeamRecord, role: Role) -> Team:
+    shown = team.model_dump(exclude={"scope", "created_by"})
+    return Team(**shown, role=role, board_id=ids.board_id(team.scope))
+
+
+def _invitation(record: InvitationRecord, url: str | None = None) -> Invitation:
+    return Invitation(**record.model_dump(exclude={"hash", "created_by"}), url=url)

@@ -38,7 +38,7 @@ async def serve(
     sock = sock or listening_socket()
     options: dict[str, Any] = {
         "log_level": "warning",
-        "timeout_graceful_shutdown": 2,
+        "timeout_graceful_shutdown": 1,
         "ws": "websockets-sansio",
         **config,
     }

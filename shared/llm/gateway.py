@@ -1,0 +1,250 @@
+"""The LLM gateway: checks who pays and whether they may, passes the call through untouched, records what it used."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import orjson
+
+from shared.core import ids
+from shared.core.clock import Clock, iso
+from shared.core.errors import BadRequest, PlatformError, Unavailable
+from shared.core.log import Log
+from shared.core.ports import Queues
+from shared.llm import errors, headers
+from shared.llm.keys import Keys
+from shared.llm.meter import Meter, Report
+from shared.llm.models import Answer, Call, Caller, Share, UsageMessage
+from shared.llm.prices import cost_micro_usd
+from shared.llm.service import UsageRecorder
+from shared.llm.spend import Spend
+from shared.llm.sse import PING, Boundary, with_pings
+from shared.llm.upstream import Incoming, Outgoing, Upstream
+
+log = Log(__name__)
+
+_LARGEST_ANSWER = 64 * 1024 * 1024
+_CLIENT_GONE = 499
+_BROKEN_OFF = 502
+
+
+class _Bill:
+    """One answer while it is under way: what it used, and whether that was charged."""
+
+    def __init__(self, caller: Caller, call: Call, model: str, clock: Clock) -> None:
+        self.caller = caller
+        self.report = Report(model)
+        self.status = 0
+        self.charged = False
+        self._clock = clock
+        self._body_size = len(call.body)
+        self._began = clock.now()
+        self._first_byte_ms: int | None = None
+
+    def first_byte(self) -> None:
+        if self._first_byte_ms is None:
+            self._first_byte_ms = self._elapsed()
+
+    @property
+    def due(self) -> bool:
+        """Errors of the model service cost nothing; a call that never got an answer may have cost something."""
+        return self.status in (_CLIENT_GONE, _BROKEN_OFF) or 200 <= self.status < 300
+
+    def cap_micro_usd(self) -> int:
+        """What caps are charged: never less than was reported, and never nothing for what broke off."""
+        known = self.report.complete and not self.report.empty
+        return cost_micro_usd(self.report.shares() if known else self.report.at_least(self._body_size))
+
+    def usage_message(self) -> UsageMessage:
+        shares = self.report.shares()
+        return UsageMessage(
+            id=ids.sortable(),
+            team_id=self.caller.team_id,
+            run_id=self.caller.run_id,
+            card_id=self.caller.card_id,
+            key_id=self.caller.key_id,
+            model=self.report.model,
+            input_tokens=_total(shares, "input"),
+            output_tokens=_total(shares, "output"),
+            cache_read_tokens=_total(shares, "cache_read"),
+            cache_write_tokens=_total(shares, "cache_write"),
+            cost_micro_usd=cost_micro_usd(shares),
+            time=iso(self._clock.now()),
+            duration_ms=self._elapsed(),
+            first_byte_ms=self._elapsed() if self._first_byte_ms is None else self._first_byte_ms,
+            status=self.status,
+        )
+
+    def _elapsed(self) -> int:
+        return round((self._clock.now() - self._began).total_seconds() * 1000)
+
+
+class Gateway:
+    """`ping_seconds`: how long a stream may be silent before the client gets a ping event."""
+
+    def __init__(
+        self,
+        keys: Keys,
+        spend: Spend,
+        upstream: Upstream,
+        queues: Queues,
+        recorder: UsageRecorder,
+        clock: Clock,
+        ping_seconds: float = 15,
+    ) -> None:
+        self._keys = keys
+        self._spend = spend
+        self._upstream = upstream
+        self._queues = queues
+        self._recorder = recorder
+        self._clock = clock
+        self._ping_seconds = ping_seconds
+        self._settling: set[asyncio.Task[None]] = set()
+
+    @asynccontextmanager
+    async def messages(self, call: Call) -> AsyncGenerator[Answer]:
+        """POST /v1/messages. Leaving early ends the call upstream; what was used by then is billed."""
+        caller = await self._keys.authenticate(call.headers)
+        model, streamed = _asked(call.body)
+        await self._spend.check(caller.caps)
+        bill = _Bill(caller, call, model, self._clock)
+        try:
+            async with self._upstream.open(_outgoing(call, streamed)) as incoming:
+                bill.status = incoming.status
+                if incoming.header("content-type").startswith("text/event-stream"):
+                    async with aclosing(self._stream(incoming, bill)) as chunks:
+                        yield Answer(incoming.status, headers.back(incoming.headers), chunks)
+                else:
+                    body = await self._whole(incoming, bill)
+                    yield Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
+            if bill.status < 300 and not bill.report.complete:
+                bill.status = _CLIENT_GONE
+        except (asyncio.CancelledError, GeneratorExit):
+            if bill.status < 300 and not bill.report.complete:
+                bill.status = _CLIENT_GONE
+            raise
+        finally:
+            await self._detached(self._settle(bill))
+
+    @asynccontextmanager
+    async def forward(self, call: Call) -> AsyncGenerator[Answer]:
+        """Calls that cost nothing: models, count_tokens."""
+        await self._keys.authenticate(call.headers)
+        if call.method == "POST":
+            _asked(call.body)
+        async with self._upstream.open(_outgoing(call, streamed=False)) as incoming:
+            body = await _read(incoming.chunks)
+            yield Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
+
+    async def close(self) -> None:
+        """Waits until everything used is recorded."""
+        while self._settling:
+            await asyncio.wait(self._settling)
+        await self._upstream.close()
+
+    async def _stream(self, incoming: Incoming, bill: _Bill) -> AsyncGenerator[bytes]:
+        """Charges before the end is passed on, so that a client's next call meets the raised count."""
+        encoding = incoming.header("content-encoding")
+        meter = Meter(bill.report, encoding, streamed=True)
+        boundary = Boundary()
+        interval = self._ping_seconds if not encoding else None
+        try:
+            async with aclosing(with_pings(incoming.chunks, interval, boundary)) as chunks:
+                async for chunk in chunks:
+                    if chunk is not PING:
+                        bill.first_byte()
+                        meter.feed(chunk)
+                    if bill.report.complete and not bill.charged:
+                        await self._detached(self._charge(bill))
+                    yield chunk
+            if not bill.report.complete and bill.status < 300:
+                bill.status = _BROKEN_OFF
+        except Unavailable as error:
+            bill.status = _BROKEN_OFF
+            log.warning("llm.stream_broken_off", key_id=bill.caller.key_id, run_id=bill.caller.run_id)
+            if encoding or not boundary.between:
+                raise
+            yield errors.event(error)
+
+    async def _whole(self, incoming: Incoming, bill: _Bill) -> bytes:
+        meter = Meter(bill.report, incoming.header("content-encoding"), streamed=False)
+        try:
+            body = await _read(incoming.chunks)
+            bill.first_byte()
+            if incoming.status < 300:
+                meter.feed(body)
+                meter.end()
+        except Unavailable:
+            bill.status = _BROKEN_OFF
+            raise
+        await self._detached(self._charge(bill))
+        return body
+
+    async def _detached(self, work: Awaitable[None]) -> None:
+        """Accounting ends even when the request that caused it is cancelled."""
+        task = asyncio.ensure_future(work)
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+        await asyncio.shield(task)
+
+    async def _charge(self, bill: _Bill) -> None:
+        if bill.charged or not bill.due:
+            return
+        bill.charged = True
+        await self._spend.charge(bill.caller.caps, bill.cap_micro_usd())
+
+    async def _settle(self, bill: _Bill) -> None:
+        await self._charge(bill)
+        if not bill.due:
+            log.info("llm.refused_upstream", key_id=bill.caller.key_id, run_id=bill.caller.run_id, status=bill.status)
+            return
+        if bill.report.empty:
+            log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
+        message = bill.usage_message().model_dump()
+        try:
+            await self._queues.send("usage", message)
+        except Unavailable as error:
+            log.warning("llm.usage_queue_down", reason=error.detail)
+            await self._record_directly(message)
+
+    async def _record_directly(self, message: dict[str, Any]) -> None:
+        try:
+            await self._recorder.record(message)
+        except PlatformError:
+            log.exception("llm.usage_lost", usage=message)
+
+
+def _outgoing(call: Call, streamed: bool) -> Outgoing:
+    return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body)
+
+
+def _asked(body: bytes) -> tuple[str, bool]:
+    """The model, and whether a stream is wanted. Everything else is between the client and the model service."""
+    try:
+        asked = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        raise BadRequest("The request body is not valid JSON.") from None
+    model = asked.get("model") if isinstance(asked, dict) else None
+    if not isinstance(model, str) or not model:
+        raise BadRequest("model: name the model, for example with GET /api/v1/models.")
+    return model, asked.get("stream") is True
+
+
+async def _read(chunks: AsyncIterator[bytes]) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > _LARGEST_ANSWER:
+            raise Unavailable("The model service sent an answer over 64 MB. Ask for a stream instead.")
+        parts.append(chunk)
+    return b"".join(parts)
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    yield body
+
+
+def _total(shares: list[Share], name: str) -> int:
+    return sum(getattr(share.tokens, name) for share in shares)

@@ -1,0 +1,150 @@
+"""Reads what an answer used, from a copy of its bytes; the answer itself passes untouched."""
+
+import zlib
+from typing import Any
+
+import orjson
+
+from shared.core.errors import Unavailable
+from shared.core.ports import Json
+from shared.llm.models import Share, TokenCounts
+from shared.llm.sse import Splitter
+
+_APART = ("compaction", "advisor_message")
+"""Iterations whose tokens are not part of the top-level figures."""
+
+
+class Report:
+    """Usage as the model service has reported it so far."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.complete = False
+        self._usage: Json = {}
+        self._deltas = 0
+
+    @property
+    def empty(self) -> bool:
+        return not self._usage
+
+    def message(self, message: Any) -> None:
+        """A whole message, or the head of a streamed one."""
+        if isinstance(message, dict):
+            self.model = str(message.get("model") or self.model)
+            self._add(message.get("usage"))
+
+    def event(self, data: bytes) -> None:
+        """An event of a stream. Figures of later events replace those of earlier ones."""
+        if b'"content_block_delta"' in data:
+            self._deltas += 1
+        elif b'"message_' in data:
+            self._message_event(_parsed(data))
+
+    def shares(self) -> list[Share]:
+        if self.empty:
+            return []
+        apart = [entry for entry in _list(self._usage.get("iterations")) if entry.get("type") in _APART]
+        return [
+            self._share(self.model, self._usage),
+            *(self._share(str(entry.get("model") or self.model), entry) for entry in apart),
+        ]
+
+    def at_least(self, body_size: int) -> list[Share]:
+        """For a cap, when the answer broke off: figures not reported are taken as some, never as none.
+
+        A token per streamed delta; before any report, a prompt token per four bytes of the request.
+        """
+        reported = self.shares() or [Share(self.model, TokenCounts(input=body_size // 4))]
+        output = sum(share.tokens.output for share in reported)
+        return [*reported, Share(self.model, TokenCounts(output=max(self._deltas - output, 0)))]
+
+    def _message_event(self, event: Json) -> None:
+        match event.get("type"):
+            case "message_start":
+                self.message(event.get("message"))
+            case "message_delta":
+                self._add(event.get("usage"))
+            case "message_stop":
+                self.complete = True
+            case _:
+                pass
+
+    def _add(self, usage: Any) -> None:
+        if isinstance(usage, dict):
+            self._usage |= {name: value for name, value in usage.items() if value is not None}
+
+    def _share(self, model: str, usage: Json) -> Share:
+        fast = self._usage.get("speed") == "fast"
+        return Share(model, _tokens(usage), fast, us_only=self._usage.get("inference_geo") == "us")
+
+
+class Meter:
+    """Feeds a report from the bytes of an answer, decoding a copy where they are compressed."""
+
+    def __init__(self, report: Report, encoding: str, *, streamed: bool) -> None:
+        self._report = report
+        self._decoder = _decoder(encoding)
+        self._events = Splitter() if streamed else None
+        self._body = b""
+
+    def feed(self, chunk: bytes) -> None:
+        plain = self._decode(chunk)
+        if self._events is None:
+            self._body += plain
+            return
+        for data in self._events.feed(plain):
+            self._report.event(data)
+
+    def end(self) -> None:
+        """The answer is whole."""
+        if self._events is None:
+            self._report.message(_parsed(self._body))
+            self._report.complete = True
+
+    def _decode(self, chunk: bytes) -> bytes:
+        try:
+            return self._decoder.decompress(chunk) if self._decoder else chunk
+        except zlib.error as error:
+            raise Unavailable("The model service sent a damaged gzip body. Try again.") from error
+
+
+def _decoder(encoding: str) -> Any:
+    match encoding.strip().lower():
+        case "" | "identity":
+            return None
+        case "gzip":
+            return zlib.decompressobj(wbits=31)
+        case other:
+            raise Unavailable(f"The model service answered in an encoding that was not asked for: {other[:40]}.")
+
+
+def _parsed(data: bytes) -> Json:
+    try:
+        value = orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Json]:
+    return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _tokens(usage: Json) -> TokenCounts:
+    """Cache writes without a breakdown are the default kind, which lives five minutes."""
+    breakdown = usage.get("cache_creation") or {}
+    hour = _count(breakdown, "ephemeral_1h_input_tokens")
+    written = max(_count(usage, "cache_creation_input_tokens"), hour + _count(breakdown, "ephemeral_5m_input_tokens"))
+    return TokenCounts(
+        input=_count(usage, "input_tokens"),
+        output=_count(usage, "output_tokens"),
+        cache_read=_count(usage, "cache_read_input_tokens"),
+        cache_write_5m=written - hour,
+        cache_write_1h=hour,
+        web_searches=_count(usage.get("server_tool_use") or {}, "web_search_requests"),
+    )
+
+
+def _count(usage: Any, name: str) -> int:
+    value = usage.get(name) if isinstance(usage, dict) else None
+    return value if isinstance(value, int) and value > 0 else 0

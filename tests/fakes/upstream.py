@@ -1,0 +1,172 @@
+"""Model services that play a script: one in memory for unit tests, one over HTTP for contract tests."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from shared.core.errors import PlatformError
+from shared.llm.upstream import Incoming, Outgoing
+
+
+def sse(*events: dict[str, Any]) -> list[bytes]:
+    """One chunk per event, framed as the Anthropic API frames them."""
+    return [b"event: " + event["type"].encode() + b"\ndata: " + orjson.dumps(event) + b"\n\n" for event in events]
+
+
+def stream_events(
+    text: Sequence[str] = ("Hel", "lo"),
+    model: str = "claude-sonnet-4-5-20250929",
+    output_tokens: int = 12,
+    **usage: Any,
+) -> list[dict[str, Any]]:
+    """The events of a streamed message; `usage` goes into message_start."""
+    message = {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [],
+        "stop_reason": None,
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 1} | usage,
+    }
+    return [
+        {"type": "message_start", "message": message},
+        {"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}},
+        *({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": part}} for part in text),
+        {"type": "content_block_stop", "index": 0},
+        {
+            "type": "message_delta",
+            "delta": {"stop_reason": "end_turn", "stop_sequence": None},
+            "usage": {"output_tokens": output_tokens},
+        },
+        {"type": "message_stop"},
+    ]
+
+
+def message(model: str = "claude-sonnet-4-5-20250929", **usage: Any) -> dict[str, Any]:
+    """A whole message."""
+    return {
+        "id": "msg_1",
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": [{"type": "text", "text": "Hello"}],
+        "stop_reason": "end_turn",
+        "stop_sequence": None,
+        "usage": {"input_tokens": 10, "output_tokens": 12} | usage,
+    }
+
+
+@dataclass
+class Script:
+    """An answer. In `steps`, bytes are sent, a float is a silence in seconds, an error breaks the answer off."""
+
+    status: int = 200
+    headers: Sequence[tuple[str, str]] = (("content-type", "application/json"),)
+    steps: Sequence[bytes | float | PlatformError] = ()
+
+    @classmethod
+    def json(cls, value: Any, status: int = 200, headers: Sequence[tuple[str, str]] = ()) -> "Script":
+        return cls(status, [("content-type", "application/json"), *headers], [orjson.dumps(value)])
+
+    @classmethod
+    def stream(cls, *steps: bytes | float | PlatformError) -> "Script":
+        return cls(200, [("content-type", "text/event-stream; charset=utf-8"), ("request-id", "req_up")], steps)
+
+
+@dataclass
+class FakeUpstream:
+    """Answers from `scripts` in turn, the last one again and again; an error instead of a script is raised."""
+
+    scripts: list[Script | PlatformError]
+    requests: list[Outgoing] = field(default_factory=list)
+    ended: int = 0
+
+    @asynccontextmanager
+    async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
+        self.requests.append(request)
+        script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+        if isinstance(script, PlatformError):
+            raise script
+        try:
+            yield Incoming(script.status, list(script.headers), _play(script))
+        finally:
+            self.ended += 1
+
+    async def close(self) -> None:
+        pass
+
+
+async def _play(script: Script) -> AsyncIterator[bytes]:
+    for step in script.steps:
+        if isinstance(step, PlatformError):
+            raise step
+        if isinstance(step, bytes):
+            yield step
+        else:
+            await asyncio.sleep(step)
+
+
+@dataclass
+class Received:
+    """A request as the model service saw it, and when and how its answer went."""
+
+    method: str
+    path: str
+    query: bytes
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+    sent: list[bytes] = field(default_factory=list)
+    cancelled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def all(self, name: str) -> list[str]:
+        return [value.decode() for key, value in self.headers if key == name.encode()]
+
+
+class UpstreamApp:
+    """An ASGI model service that plays `script`; a step may also be an asyncio.Event to wait for."""
+
+    def __init__(self) -> None:
+        self.script = Script()
+        self.received: list[Received] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        body = b""
+        while True:
+            part = await receive()
+            body += part.get("body", b"")
+            if not part.get("more_body"):
+                break
+        path = scope["raw_path"].decode()
+        request = Received(scope["method"], path, scope["query_string"], list(scope["headers"]), body)
+        self.received.append(request)
+        play = asyncio.create_task(self._play(request, send))
+        gone = asyncio.create_task(receive())
+        await asyncio.wait({play, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if play.done():
+            gone.cancel()
+            await play
+        else:
+            play.cancel()
+            request.cancelled.set()
+
+    async def _play(self, request: Received, send: Any) -> None:
+        headers = [(name.encode(), value.encode()) for name, value in self.script.headers]
+        await send({"type": "http.response.start", "status": self.script.status, "headers": headers})
+        steps: Sequence[Any] = self.script.steps
+        for step in steps:
+            if isinstance(step, bytes):
+                await send({"type": "http.response.body", "body": step, "more_body": True})
+                request.sent.append(step)
+            elif isinstance(step, asyncio.Event):
+                await step.wait()
+            else:
+                await asyncio.sleep(step)
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

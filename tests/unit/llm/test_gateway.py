@@ -1,0 +1,208 @@
+import asyncio
+
+import orjson
+import pytest
+
+from shared.core.errors import BadRequest, PaymentRequired, PlatformError, Unavailable
+from shared.llm.gateway import Gateway
+from shared.llm.models import Call
+from tests.fakes.upstream import Script, message, sse, stream_events
+from tests.unit.llm.world import CARD, RUN, TEAM, call, scripted
+
+SPENT = f"spend:run:{RUN}"
+EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
+COST = 10 * 3 + 12 * 15 + 300 + 375
+
+
+async def ask(gateway: Gateway, request: Call) -> tuple[int, bytes]:
+    async with gateway.messages(request) as answer:
+        return answer.status, b"".join([chunk async for chunk in answer.chunks])
+
+
+class TestUsage:
+    async def test_a_stream_is_passed_on_and_its_figures_sent(self):
+        world, _ = scripted(Script.stream(*EVENTS))
+        token = await world.run_token()
+        assert await ask(world.gateway, call(token)) == (200, b"".join(EVENTS))
+        (sent,) = world.usage()
+        _, record = await world.key()
+        assert sent | {"id": "", "time": ""} == {
+            "version": 1,
+            "id": "",
+            "team_id": TEAM,
+            "run_id": RUN,
+            "card_id": CARD,
+            "key_id": record.key_id,
+            "model": "claude-sonnet-4-5-20250929",
+            "input_tokens": 10,
+            "output_tokens": 12,
+            "cache_read_tokens": 1000,
+            "cache_write_tokens": 100,
+            "cost_micro_usd": COST,
+            "time": "",
+            "duration_ms": 0,
+            "first_byte_ms": 0,
+            "status": 200,
+        }
+        assert await world.counters.get(SPENT) == COST
+
+    async def test_each_answer_has_an_id_of_its_own(self):
+        world, _ = scripted()
+        token = await world.run_token()
+        for _ in range(3):
+            await ask(world.gateway, call(token))
+        assert len({sent["id"] for sent in world.usage()}) == 3
+
+    async def test_an_error_of_the_model_service_costs_nothing(self):
+        world, _ = scripted(Script.json({"type": "error"}, status=529))
+        assert (await ask(world.gateway, call(await world.run_token())))[0] == 529
+        assert world.usage() == []
+        assert await world.counters.get(SPENT) == 0
+
+    async def test_the_spend_is_counted_before_the_client_sees_the_end(self):
+        world, _ = scripted(Script.stream(*EVENTS))
+        async with world.gateway.messages(call(await world.run_token())) as answer:
+            async for chunk in answer.chunks:
+                if b"message_stop" in chunk:
+                    assert await world.counters.get(SPENT) == COST
+
+    async def test_a_client_that_leaves_pays_for_what_was_reported(self):
+        world, upstream = scripted(Script.stream(*EVENTS[:3], 60.0))
+        async with world.gateway.messages(call(await world.run_token())) as answer:
+            for _ in range(3):
+                await anext(answer.chunks)  # type: ignore[arg-type]
+        assert upstream.ended == 1
+        (sent,) = world.usage()
+        assert (sent["input_tokens"], sent["output_tokens"], sent["status"]) == (10, 1, 499)
+
+    async def test_a_cancelled_call_is_billed_though_the_request_is_gone(self):
+        world, upstream = scripted(Script.stream(*EVENTS[:2], 60.0))
+        work = asyncio.create_task(ask(world.gateway, call(await world.run_token())))
+        await asyncio.sleep(0.02)
+        work.cancel()
+        await asyncio.wait({work})
+        assert upstream.ended == 1
+        assert [sent["status"] for sent in world.usage()] == [499]
+        assert await world.counters.get(SPENT) >= 10 * 3
+
+    async def test_leaving_before_any_report_still_counts_against_the_cap(self):
+        world, _ = scripted(Script(steps=[60.0]))
+        body = orjson.dumps({"model": "claude-sonnet-4-5", "x": "y" * 4000})
+        work = asyncio.create_task(ask(world.gateway, call(await world.run_token(), body)))
+        await asyncio.sleep(0.02)
+        work.cancel()
+        await asyncio.wait({work})
+        assert await world.counters.get(SPENT) >= 3000
+        assert world.usage()[0]["input_tokens"] == 0
+
+    async def test_an_answer_without_usage_still_counts_against_the_cap(self):
+        world, _ = scripted(Script.json({"type": "message"}))
+        await ask(world.gateway, call(await world.run_token()))
+        assert await world.counters.get(SPENT) > 0
+
+    async def test_with_the_queue_down_usage_is_recorded_at_once(self):
+        world, _ = scripted()
+        token = await world.run_token()
+        world.queues.down = True
+        await ask(world.gateway, call(token))
+        total = await world.documents.get(f"usage/{TEAM}", "total")
+        assert total
+        assert total.body["output_tokens"] == 12
+
+
+class TestCap:
+    async def test_at_the_cap_the_next_call_is_refused_without_reaching_the_model(self):
+        world, upstream = scripted(Script.stream(*EVENTS))
+        token = await world.run_token(cap=COST)
+        await ask(world.gateway, call(token))
+        with pytest.raises(PaymentRequired, match=r"run's spend cap of \$0\.0009 is used up .* RUN_SPEND_CAP_USD"):
+            await ask(world.gateway, call(token))
+        assert len(upstream.requests) == 1
+
+    async def test_runs_have_caps_of_their_own(self):
+        world, _ = scripted()
+        await ask(world.gateway, call(await world.run_token(cap=1)))
+        assert (await ask(world.gateway, call(await world.run_token(cap=1, run=f"run_{TEAM}_0002"))))[0] == 200
+
+    async def test_a_keys_budget_counts_for_its_runs_together(self):
+        world, _ = scripted()
+        key, record = await world.key()
+        partition = f"portal/llmkey/{record.key_hash}"
+        doc = await world.documents.get(partition, "key")
+        assert doc
+        world.documents.partitions[partition]["key"] = (doc.etag, orjson.dumps(doc.body | {"budget_micro_usd": 1}))
+        await ask(world.gateway, call(await world.run_token()))
+        for credential in (key, await world.run_token(run=f"run_{TEAM}_0002")):
+            with pytest.raises(PaymentRequired, match="budget"):
+                await ask(world.gateway, call(credential))
+
+    async def test_without_counters_nothing_is_spent(self):
+        world, upstream = scripted()
+        token = await world.run_token()
+        world.counters.down = True
+        with pytest.raises(Unavailable):
+            await ask(world.gateway, call(token))
+        assert upstream.requests == []
+
+    async def test_what_could_not_be_counted_is_counted_before_the_next_call(self):
+        world, _ = scripted(Script.stream(*EVENTS))
+        token = await world.run_token(cap=COST)
+        async with world.gateway.messages(call(token)) as answer:
+            world.counters.down = True
+            _ = [chunk async for chunk in answer.chunks]
+        world.counters.down = False
+        with pytest.raises(PaymentRequired):
+            await ask(world.gateway, call(token))
+
+
+class TestPassThrough:
+    async def test_the_body_and_query_go_on_as_they_came(self):
+        world, upstream = scripted()
+        body = b'{ "model":"claude-x",\n "unknown_field" : {"a":1.50}, "stream": false }'
+        await ask(world.gateway, call(await world.run_token(), body))
+        assert (upstream.requests[0].body, upstream.requests[0].query) == (body, "beta=true")
+
+    async def test_the_callers_credentials_and_cookies_stay_here(self):
+        world, upstream = scripted()
+        private = [("authorization", "Bearer x"), ("cookie", "c=1"), ("x-forwarded-for", "10.0.0.1"), ("host", "h")]
+        headers = [*private, ("anthropic-beta", "a,b"), ("anthropic-beta", "c"), ("anthropic-version", "2023-06-01")]
+        await ask(world.gateway, call(await world.run_token(), headers=headers))
+        assert upstream.requests[0].headers == [*headers[4:], ("accept-encoding", "identity")]
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}'])
+    async def test_a_request_without_a_model_is_refused_here(self, body: bytes):
+        world, upstream = scripted()
+        with pytest.raises(BadRequest):
+            await ask(world.gateway, call(await world.run_token(), body))
+        assert upstream.requests == []
+
+    async def test_a_model_service_that_does_not_answer_is_an_error_of_ours(self):
+        world, _ = scripted(Unavailable("down"))
+        with pytest.raises(Unavailable):
+            await ask(world.gateway, call(await world.run_token()))
+        assert world.usage() == []
+
+
+class TestBrokenStream:
+    async def test_between_events_the_client_gets_an_error_event(self):
+        world, _ = scripted(Script.stream(*EVENTS[:3], Unavailable("It broke off.")))
+        _, body = await ask(world.gateway, call(await world.run_token()))
+        assert body.startswith(b"".join(EVENTS[:3]))
+        last = body.removeprefix(b"".join(EVENTS[:3]))
+        assert last.startswith(b"event: error\ndata: ")
+        error = {"type": "error", "error": {"type": "api_error", "message": "It broke off."}}
+        assert orjson.loads(last.split(b"data: ")[1]) == error
+        assert [sent["status"] for sent in world.usage()] == [502]
+
+    async def test_inside_an_event_the_connection_is_cut(self):
+        world, _ = scripted(Script.stream(*EVENTS[:3], b"event: content", Unavailable("It broke off.")))
+        with pytest.raises(PlatformError):
+            await ask(world.gateway, call(await world.run_token()))
+        assert [sent["status"] for sent in world.usage()] == [502]
+
+
+async def test_closing_waits_for_the_books():
+    world, _ = scripted(Script.json(message()))
+    await ask(world.gateway, call(await world.run_token()))
+    await world.gateway.close()
+    assert len(world.usage()) == 1

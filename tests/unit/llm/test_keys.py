@@ -1,0 +1,94 @@
+import pytest
+
+from shared.core import ids
+from shared.core.errors import Forbidden, Unauthenticated
+from tests.unit.llm.world import CARD, RUN, TEAM, scripted
+
+
+class TestEnsureKey:
+    async def test_repeating_it_gives_the_same_key(self):
+        world, _ = scripted()
+        first = await world.keys.ensure_key(TEAM)
+        assert await world.keys.ensure_key(TEAM) == first
+
+    async def test_only_a_hash_is_stored_with_the_record(self):
+        world, _ = scripted()
+        key, record = await world.key()
+        assert key.startswith("kvk_")
+        assert record.key_hash == ids.digest(key)
+        assert record.secret_name == f"llm-key-{TEAM}"
+        assert key not in str(world.documents.partitions)
+
+    async def test_a_try_that_broke_off_after_the_secret_is_completed(self):
+        world, _ = scripted()
+        await world.secrets.put(f"llm-key-{TEAM}", "kvk_half")
+        assert (await world.keys.ensure_key(TEAM)).key_hash == ids.digest("kvk_half")
+
+    async def test_a_disabled_key_stays_disabled(self):
+        world, _ = scripted()
+        _, record = await world.key()
+        await world.keys.set_disabled(record.key_hash, True)
+        assert (await world.keys.ensure_key(TEAM)).disabled
+
+
+class TestAuthenticate:
+    @pytest.mark.parametrize(("header", "scheme"), [("x-api-key", ""), ("authorization", "Bearer ")])
+    async def test_a_key_in_either_header(self, header: str, scheme: str):
+        world, _ = scripted()
+        key, record = await world.key()
+        caller = await world.keys.authenticate([(header, scheme + key)])
+        assert (caller.team_id, caller.key_id, caller.run_id, caller.caps) == (TEAM, record.key_id, None, ())
+
+    async def test_a_run_token_names_run_card_and_cap(self):
+        world, _ = scripted()
+        caller = await world.keys.authenticate([("authorization", f"Bearer {await world.run_token(cap=7)}")])
+        assert (caller.run_id, caller.card_id) == (RUN, CARD)
+        assert [(cap.counter, cap.limit) for cap in caller.caps] == [(f"spend:run:{RUN}", 7)]
+
+    async def test_a_placeholder_in_the_other_header_does_no_harm(self):
+        world, _ = scripted()
+        headers = [("x-api-key", "placeholder"), ("authorization", f"Bearer {await world.run_token()}")]
+        assert (await world.keys.authenticate(headers)).run_id == RUN
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            [],
+            [("x-api-key", "")],
+            [("x-api-key", "sk-ant-other")],
+            [("x-api-key", "kvk_unknown")],
+            [("authorization", "Basic kvk_x")],
+            [("authorization", "Bearer a.b.c")],
+        ],
+    )
+    async def test_anything_else_is_refused(self, headers: list[tuple[str, str]]):
+        world, _ = scripted()
+        await world.key()
+        with pytest.raises(Unauthenticated):
+            await world.keys.authenticate(headers)
+
+    @pytest.mark.parametrize(
+        "claims",
+        [{"team_id": "t9999999999"}, {"key_hash": "0" * 64}, {"key_hash": "../x"}, {"cap": "5"}, {"card_id": None}],
+    )
+    async def test_a_run_token_that_does_not_fit_its_key_is_refused(self, claims: dict[str, object]):
+        world, _ = scripted()
+        with pytest.raises(Unauthenticated):
+            await world.keys.authenticate([("x-api-key", await world.run_token(**claims))])
+
+    async def test_a_token_for_something_else_is_refused(self):
+        world, _ = scripted()
+        token = await world.tokens.sign("session", RUN, {}, 60)
+        with pytest.raises(Unauthenticated):
+            await world.keys.authenticate([("x-api-key", token)])
+
+    async def test_a_disabled_key_refuses_itself_and_its_runs(self):
+        world, _ = scripted()
+        key, record = await world.key()
+        token = await world.run_token()
+        await world.keys.set_disabled(record.key_hash, True)
+        for credential in (key, token):
+            with pytest.raises(Forbidden, match="disabled"):
+                await world.keys.authenticate([("x-api-key", credential)])
+        await world.keys.set_disabled(record.key_hash, False)
+        await world.keys.authenticate([("x-api-key", token)])

@@ -1,0 +1,92 @@
+import gzip
+
+import orjson
+import pytest
+
+from shared.core.errors import Unavailable
+from shared.llm.meter import Meter, Report
+from shared.llm.models import Share, TokenCounts
+from tests.fakes.upstream import message, sse, stream_events
+
+CACHED = {
+    "cache_read_input_tokens": 500,
+    "cache_creation_input_tokens": 30,
+    "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20},
+}
+
+
+def streamed(data: bytes, size: int) -> Report:
+    report = Report("asked")
+    meter = Meter(report, "", streamed=True)
+    for start in range(0, len(data), size):
+        meter.feed(data[start : start + size])
+    meter.end()
+    return report
+
+
+class TestStream:
+    @pytest.mark.parametrize("size", [1, 7, 64, 100_000])
+    def test_figures_do_not_depend_on_how_the_bytes_are_cut(self, size: int):
+        report = streamed(b"".join(sse(*stream_events(**CACHED))), size)
+        tokens = TokenCounts(input=10, output=12, cache_read=500, cache_write_5m=10, cache_write_1h=20)
+        assert report.complete
+        assert report.shares() == [Share("claude-sonnet-4-5-20250929", tokens)]
+
+    def test_windows_line_ends_are_read_too(self):
+        data = b"".join(sse(*stream_events())).replace(b"\n", b"\r\n")
+        assert streamed(data, 3).shares()[0].tokens.output == 12
+
+    def test_without_a_breakdown_cache_writes_count_as_five_minute_ones(self):
+        report = streamed(b"".join(sse(*stream_events(cache_creation_input_tokens=30))), 50)
+        assert report.shares()[0].tokens == TokenCounts(input=10, output=12, cache_write_5m=30)
+
+    def test_text_that_looks_like_usage_is_not_counted(self):
+        fake = '{"type":"message_delta","usage":{"output_tokens":9999}} event: message_stop'
+        events = stream_events(text=[fake, "\n\ndata: " + fake])
+        assert streamed(b"".join(sse(*events)), 11).shares()[0].tokens.output == 12
+
+    def test_a_stream_cut_in_the_middle_charges_at_least_its_deltas(self):
+        report = streamed(b"".join(sse(*stream_events(text=["a"] * 40))[:42]), 99)
+        assert not report.complete
+        assert report.shares()[0].tokens.output == 1
+        assert sum(share.tokens.output for share in report.at_least(0)) == 40
+
+    def test_before_any_report_the_prompt_is_taken_from_the_requests_size(self):
+        assert Report("demo-1").at_least(4000)[0] == Share("demo-1", TokenCounts(input=1000))
+
+
+class TestMessage:
+    def test_a_compressed_message_is_read(self):
+        report = Report("asked")
+        meter = Meter(report, "gzip", streamed=False)
+        meter.feed(gzip.compress(orjson.dumps(message(**CACHED))))
+        meter.end()
+        assert report.shares()[0].tokens.cache_read == 500
+
+    def test_another_encoding_is_refused_because_it_cannot_be_billed(self):
+        with pytest.raises(Unavailable, match="br"):
+            Meter(Report("asked"), "br", streamed=False)
+
+    def test_advisor_and_compaction_tokens_count_beside_the_messages_own(self):
+        report = Report("asked")
+        meter = Meter(report, "", streamed=False)
+        own = {"type": "message", "input_tokens": 10, "output_tokens": 12}
+        advisor = {"type": "advisor_message", "model": "claude-opus-5-5", "input_tokens": 7, "output_tokens": 3}
+        compaction = {"type": "compaction", "input_tokens": 90, "output_tokens": 9}
+        meter.feed(orjson.dumps(message(iterations=[own, advisor, compaction], speed="fast")))
+        meter.end()
+        model = "claude-sonnet-4-5-20250929"
+        assert report.shares() == [
+            Share(model, TokenCounts(input=10, output=12), fast=True),
+            Share("claude-opus-5-5", TokenCounts(input=7, output=3), fast=True),
+            Share(model, TokenCounts(input=90, output=9), fast=True),
+        ]
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'{"usage": null}', b'{"usage": {}}'])
+    def test_a_body_without_usage_reports_nothing(self, body: bytes):
+        report = Report("asked")
+        meter = Meter(report, "", streamed=False)
+        meter.feed(body)
+        meter.end()
+        assert report.empty
+        assert report.shares() == []

@@ -1,0 +1,89 @@
+import asyncio
+from typing import Any
+
+import pytest
+
+from shared.core import usage
+from shared.core.errors import Invalid
+from shared.core.resources import Usage
+from tests.unit.llm.world import CARD, RUN, TEAM, World, scripted
+
+
+def used(id: str = "0001", **changes: Any) -> dict[str, Any]:
+    return {
+        "version": 1,
+        "id": id,
+        "team_id": TEAM,
+        "run_id": RUN,
+        "card_id": CARD,
+        "key_id": "key",
+        "model": "demo-1",
+        "input_tokens": 1,
+        "output_tokens": 2,
+        "cache_read_tokens": 3,
+        "cache_write_tokens": 4,
+        "cost_micro_usd": 1_500,
+        "time": "2026-01-01T00:00:00.000Z",
+        "duration_ms": 5,
+        "first_byte_ms": 1,
+        "status": 200,
+    } | changes
+
+
+@pytest.fixture
+def world() -> World:
+    return scripted()[0]
+
+
+class TestRecord:
+    async def test_run_card_day_and_team_add_up(self, world: World):
+        await world.recorder.record(used("0001"))
+        await world.recorder.record(used("0002", run_id=f"run_{TEAM}_0002"))
+        await world.recorder.record(used("0003", run_id=None, card_id=None, time="2026-01-01T23:59:59.999Z"))
+        one = Usage(
+            input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4, requests=1, cost_usd=0.0015
+        )
+        assert await usage.run_usage(world.documents, TEAM, RUN) == one
+        assert (await usage.card_usage(world.documents, TEAM, CARD)).requests == 2
+        assert (await usage.team_usage(world.documents, TEAM)).cost_usd == 0.0045
+        assert [day.date for day in await usage.usage_by_day(world.documents, TEAM)] == ["2026-01-01"]
+        by_run = await usage.usage_by_run(world.documents, TEAM)
+        assert [(run.run_id, run.card_id) for run in by_run] == [(f"run_{TEAM}_0002", CARD), (RUN, CARD)]
+
+    async def test_nothing_used_yet_reads_as_zeros(self, world: World):
+        assert await usage.run_usage(world.documents, TEAM, RUN) == Usage()
+
+    async def test_a_message_that_comes_twice_counts_once(self, world: World):
+        await world.recorder.record(used())
+        await world.recorder.record(used())
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 1
+        assert len(await world.events.read(f"run/{RUN}")) == 1
+
+    async def test_messages_at_the_same_time_all_count(self, world: World):
+        await asyncio.gather(*(world.recorder.record(used(f"{n:04d}")) for n in range(8)))
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 8
+
+    async def test_the_run_tells_its_totals(self, world: World):
+        await world.recorder.record(used("0001"))
+        await world.recorder.record(used("0002"))
+        events = await world.events.read(f"run/{RUN}")
+        assert [(e["type"], e["data"]["usage"]["output_tokens"]) for e in events] == [
+            ("usage.recorded", 2),
+            ("usage.recorded", 4),
+        ]
+        assert [group for group, _ in world.realtime.published] == [f"team.{TEAM}"] * 2
+
+    @pytest.mark.parametrize("changes", [{"version": 2}, {"input_tokens": None}, {"more": 1}, {"team_id": 5}])
+    async def test_an_unknown_shape_is_an_error(self, world: World, changes: dict[str, Any]):
+        with pytest.raises(Invalid):
+            await world.recorder.record(used(**changes))
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 0
+
+    async def test_ids_are_forgotten_after_a_week_and_older_messages_refused(self, world: World):
+        await world.recorder.record(used("0001"))
+        world.clock.advance(8 * 24 * 3600)
+        await world.recorder.record(used("0002", time="2026-01-09T00:00:00.000Z"))
+        assert [doc.id for doc in await world.documents.query(f"usage/{TEAM}", "seen/")] == ["seen/0002"]
+        with pytest.raises(Invalid, match="days old"):
+            await world.recorder.record(used("0001"))
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 2

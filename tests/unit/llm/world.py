@@ -1,0 +1,90 @@
+"""A gateway on fakes, with one team's key and run tokens."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from shared.core.clock import ManualClock
+from shared.core.errors import PlatformError, Unauthenticated
+from shared.core.ports import Json
+from shared.core.store import Store
+from shared.llm.gateway import Gateway
+from shared.llm.keys import Keys
+from shared.llm.models import Call, KeyRecord
+from shared.llm.service import UsageRecorder
+from shared.llm.spend import Spend
+from shared.llm.upstream import Headers, Upstream
+from tests.fakes import FakeCounters, FakeDocuments, FakeEventLog, FakeQueues, FakeRealtime, FakeSecrets
+from tests.fakes.upstream import FakeUpstream, Script, message
+
+TEAM = "t0123456789"
+RUN = f"run_{TEAM}_0001"
+CARD = f"card_{TEAM}_0001"
+
+
+class ClearTokens:
+    """Tokens anybody can read: audience, subject and claims as hex JSON between dots."""
+
+    async def sign(self, audience: str, subject: str, claims: Json, ttl: int) -> str:
+        return f"run.{orjson.dumps({**claims, 'aud': audience, 'sub': subject}).hex()}.x"
+
+    async def verify(self, token: str, audience: str) -> Json:
+        kind, payload, _ = token.split(".")
+        claims = orjson.loads(bytes.fromhex(payload)) if kind == "run" else {}
+        if claims.get("aud") != audience:
+            raise Unauthenticated("This token is not valid here.")
+        return claims
+
+    async def jwks(self) -> Json:
+        return {"keys": []}
+
+
+@dataclass
+class World:
+    upstream: Upstream
+    ping_seconds: float = 15
+    clock: ManualClock = field(default_factory=ManualClock)
+    documents: FakeDocuments = field(default_factory=FakeDocuments)
+    secrets: FakeSecrets = field(default_factory=FakeSecrets)
+    queues: FakeQueues = field(default_factory=FakeQueues)
+    events: FakeEventLog = field(default_factory=FakeEventLog)
+    realtime: FakeRealtime = field(default_factory=FakeRealtime)
+
+    def __post_init__(self) -> None:
+        self.counters = FakeCounters(self.clock)
+        self.tokens = ClearTokens()
+        self.store = Store(self.documents, self.events, self.queues, self.realtime, self.clock)
+        self.recorder = UsageRecorder(self.store)
+        self.keys = Keys(self.documents, self.secrets, self.tokens, self.clock)
+        self.gateway = Gateway(
+            self.keys,
+            Spend(self.counters),
+            self.upstream,
+            self.queues,
+            self.recorder,
+            self.clock,
+            ping_seconds=self.ping_seconds,
+        )
+
+    async def key(self) -> tuple[str, KeyRecord]:
+        """The team's key and its record."""
+        record = await self.keys.ensure_key(TEAM)
+        return self.secrets.secrets[record.secret_name], record
+
+    async def run_token(self, cap: int = 5_000_000, run: str = RUN, **claims: Any) -> str:
+        _, record = await self.key()
+        body = {"team_id": TEAM, "card_id": CARD, "key_hash": record.key_hash, "cap": cap} | claims
+        return await self.tokens.sign("run", run, body, 3600)
+
+    def usage(self) -> list[Json]:
+        return self.queues.bodies("usage")
+
+
+def scripted(*scripts: Script | PlatformError) -> tuple[World, FakeUpstream]:
+    upstream = FakeUpstream(list(scripts) or [Script.json(message())])
+    return World(upstream), upstream
+
+
+def call(token: str, body: bytes = b'{"model": "claude-sonnet-4-5"}', headers: Headers = ()) -> Call:
+    return Call("POST", "/v1/messages", "beta=true", [("x-api-key", token), *headers], body)

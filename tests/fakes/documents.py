@@ -22,7 +22,7 @@ class FakeDocuments:
         row = self._rows(partition).get(id)
         return Doc(id, orjson.loads(row[1]), row[0]) if row else None
 
-    async def list(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
+    async def query(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
         rows = self._rows(partition)
         found = sorted(key for key in rows if key.startswith(prefix) and key > after)
         return [Doc(key, orjson.loads(rows[key][1]), rows[key][0]) for key in found[:limit]]

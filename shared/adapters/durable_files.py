@@ -1,0 +1,77 @@
+"""Files that survive kills and power cuts, and processes that share them: replaced whole, under a lock."""
+
+import fcntl
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from shared.core.errors import Unavailable
+
+
+def make_folder(folder: Path, mode: int = 0o755) -> None:
+    """Creates it with its parents and makes their entries durable; a folder that is there keeps its mode."""
+    if folder.is_dir():
+        return
+    make_folder(folder.parent)
+    folder.mkdir(mode=mode, exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes creations, renames and removals in `folder` durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def locked(path: Path) -> Generator[None]:
+    """Only one holder at a time, of all threads and processes. The lock file stays: removing it would be a race."""
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def storage_errors(path: Path) -> Generator[None]:
+    """A full or broken disk becomes Unavailable."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise Unavailable(f"The data folder cannot be used: {reason} ({path.name}). Make room or fix it.") from error
+
+
+def replace_file(path: Path, data: bytes, temporary: Path, mtime_ns: int | None = None) -> os.stat_result:
+    """Puts `data` in place of `path` in one step, mode 0600; returns the new file's stat.
+
+    `temporary` lies in the same folder and is nobody else's. `mtime_ns` sets the modification time.
+    """
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        try:
+            write_all(handle, data)
+            if mtime_ns is not None:
+                os.utime(handle, ns=(mtime_ns, mtime_ns))
+            os.fsync(handle)
+            stat = os.fstat(handle)
+        finally:
+            os.close(handle)
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+    return stat
+
+
+def write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]

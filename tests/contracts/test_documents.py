@@ -1,0 +1,292 @@
+"""Every Documents store keeps the same promises."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import orjson
+import pytest
+
+from shared.adapters.tinydb_documents import TinyDbDocuments
+from shared.core import ids
+from shared.core.errors import Exists, NotFound, PlatformError, Stale, Unavailable
+from shared.core.ports import ANY, Delete, Documents, Put
+from tests.fakes import FakeDocuments
+
+BOARD = "boards/t0123456789"
+
+
+@pytest.fixture(params=["fake", "tinydb"])
+def documents(request: pytest.FixtureRequest, tmp_path: Path) -> Documents:
+    return FakeDocuments() if request.param == "fake" else TinyDbDocuments(tmp_path)
+
+
+async def ids_of(documents: Documents, **query) -> list[str]:
+    return [doc.id for doc in await documents.query(BOARD, **query)]
+
+
+class TestOneDocument:
+    async def test_what_was_never_written_is_none(self, documents):
+        assert await documents.get(BOARD, "card/1") is None
+        assert await documents.query(BOARD) == []
+
+    async def test_a_created_document_is_read_back_with_its_etag(self, documents):
+        body = {"title": "Grüße", "labels": ["a"], "rank": None, "n": 1.5, "deep": {"x": [1, {"y": True}]}}
+        etags = await documents.commit(BOARD, [Put("card/1", body)])
+        doc = await documents.get(BOARD, "card/1")
+        assert (doc.id, doc.body, doc.etag) == ("card/1", body, etags["card/1"])
+
+    async def test_creating_what_is_there_raises_exists_and_keeps_it(self, documents):
+        await documents.commit(BOARD, [Put("card/1", {"n": 1})])
+        with pytest.raises(Exists):
+            await documents.commit(BOARD, [Put("card/1", {"n": 2})])
+        assert (await documents.get(BOARD, "card/1")).body == {"n": 1}
+
+    async def test_replacing_with_the_right_etag_replaces_the_whole_body(self, documents):
+        first = (await documents.commit(BOARD, [Put("card/1", {"n": 1, "gone": True})]))["card/1"]
+        second = (await documents.commit(BOARD, [Put("card/1", {"n": 2}, first)]))["card/1"]
+        assert second != first
+        assert (await documents.get(BOARD, "card/1")).body == {"n": 2}
+
+    async def test_replacing_with_an_old_etag_is_stale(self, documents):
+        first = (await documents.commit(BOARD, [Put("card/1", {"n": 1})]))["card/1"]
+        await documents.commit(BOARD, [Put("card/1", {"n": 2}, first)])
+        with pytest.raises(Stale):
+            await documents.commit(BOARD, [Put("card/1", {"n": 3}, first)])
+        assert (await documents.get(BOARD, "card/1")).body == {"n": 2}
+
+    async def test_an_etag_of_an_earlier_life_is_stale(self, documents):
+        first = (await documents.commit(BOARD, [Put("card/1", {"n": 1})]))["card/1"]
+        await documents.commit(BOARD, [Delete("card/1")])
+        with pytest.raises(Stale):
+            await documents.commit(BOARD, [Put("card/1", {"n": 2}, first)])
+        await documents.commit(BOARD, [Put("card/1", {"n": 1})])
+        with pytest.raises(Stale):
+            await documents.commit(BOARD, [Put("card/1", {"n": 2}, first)])
+
+    async def test_any_writes_whether_or_not_it_is_there(self, documents):
+        await documents.commit(BOARD, [Put("card/1", {"n": 1}, ANY)])
+        await documents.commit(BOARD, [Put("card/1", {"n": 2}, ANY)])
+        assert (await documents.get(BOARD, "card/1")).body == {"n": 2}
+
+    async def test_delete_with_any_accepts_a_missing_document(self, documents):
+        await documents.commit(BOARD, [Put("card/1", {})])
+        assert await documents.commit(BOARD, [Delete("card/1")]) == {}
+        assert await documents.commit(BOARD, [Delete("card/1")]) == {}
+        assert await documents.get(BOARD, "card/1") is None
+
+    async def test_delete_with_an_etag_needs_that_version(self, documents):
+        first = (await documents.commit(BOARD, [Put("card/1", {"n": 1})]))["card/1"]
+        second = (await documents.commit(BOARD, [Put("card/1", {"n": 2}, first)]))["card/1"]
+        with pytest.raises(Stale):
+            await documents.commit(BOARD, [Delete("card/1", first)])
+        await documents.commit(BOARD, [Delete("card/1", second)])
+        with pytest.raises(Stale):
+            await documents.commit(BOARD, [Delete("card/1", second)])
+
+    async def test_changing_a_returned_or_a_given_body_changes_nothing_stored(self, documents):
+        given = {"labels": ["a"]}
+        await documents.commit(BOARD, [Put("card/1", given)])
+        given["labels"].append("b")
+        (await documents.get(BOARD, "card/1")).body["labels"].append("c")
+        (await documents.query(BOARD))[0].body["labels"].append("d")
+        assert (await documents.get(BOARD, "card/1")).body == {"labels": ["a"]}
+
+    async def test_what_is_not_json_is_refused_and_nothing_is_written(self, documents):
+        with pytest.raises(TypeError):
+            await documents.commit(BOARD, [Put("card/1", {}), Put("card/2", {"n": object()})])
+        assert await documents.query(BOARD) == []
+
+
+class TestQuery:
+    async def test_in_id_order_whatever_the_order_of_writing(self, documents):
+        for name in ("card/b", "card/a", "run/1", "card/c", "board", "card/B"):
+            await documents.commit(BOARD, [Put(name, {"name": name})])
+        assert await ids_of(documents) == ["board", "card/B", "card/a", "card/b", "card/c", "run/1"]
+
+    async def test_prefix_after_and_limit(self, documents):
+        await documents.commit(BOARD, [Put(f"card/{n}", {"n": n}) for n in range(5)] + [Put("cardx", {}), Put("z", {})])
+        assert await ids_of(documents, prefix="card/") == [f"card/{n}" for n in range(5)]
+        assert await ids_of(documents, prefix="card/", after="card/2") == ["card/3", "card/4"]
+        assert await ids_of(documents, prefix="card/", after="card/2x") == ["card/3", "card/4"]
+        assert await ids_of(documents, prefix="card/", after="card/1", limit=2) == ["card/2", "card/3"]
+        assert await ids_of(documents, prefix="card/", limit=0) == []
+        assert await ids_of(documents, prefix="none/") == []
+
+    async def test_partitions_do_not_see_each_other(self, documents):
+        for partition in ("portal/team/t1", "portal/user/u1", "open/01", "open/02", "usage/t0123456789"):
+            await documents.commit(partition, [Put("it", {"partition": partition})])
+        for partition in ("portal/team/t1", "portal/user/u1", "open/01", "open/02", "usage/t0123456789"):
+            assert [doc.body for doc in await documents.query(partition)] == [{"partition": partition}]
+        assert await documents.query("portal/team/t2") == []
+
+
+class TestCommit:
+    @pytest.mark.parametrize("failing", [Put("card/1", {}), Put("card/9", {}, "old"), Delete("card/9", "old")])
+    async def test_all_or_nothing(self, documents, failing):
+        await documents.commit(BOARD, [Put("card/1", {"n": 1})])
+        before = await documents.query(BOARD)
+        with pytest.raises((Exists, Stale)):
+            await documents.commit(BOARD, [Put("card/2", {}), Put("card/3", {}, ANY), failing, Put("card/4", {})])
+        assert await documents.query(BOARD) == before
+
+    async def test_a_mixed_commit_answers_with_the_etag_of_each_put(self, documents):
+        first = await documents.commit(BOARD, [Put("a", {}), Put("b", {})])
+        etags = await documents.commit(BOARD, [Put("a", {"n": 1}, first["a"]), Delete("b", first["b"]), Put("c", {})])
+        assert etags == {doc.id: doc.etag for doc in await documents.query(BOARD)}
+        assert set(etags) == {"a", "c"}
+
+    async def test_a_hundred_operations_pass_and_one_more_is_refused(self, documents):
+        await documents.commit(BOARD, [Put(f"card/{n:03d}", {}) for n in range(100)])
+        with pytest.raises(ValueError, match="at most 100"):
+            await documents.commit(BOARD, [Put(f"card/{n:03d}", {}, ANY) for n in range(101)])
+        assert len(await documents.query(BOARD)) == 100
+
+    @pytest.mark.parametrize("ops", [[Put("a", {}), Delete("a")], [Put("a", {}), Put("a", {})], [Put("", {})]])
+    async def test_an_id_twice_or_empty_is_refused(self, documents, ops):
+        with pytest.raises(ValueError, match="id of its own"):
+            await documents.commit(BOARD, ops)
+        assert await documents.query(BOARD) == []
+
+    async def test_no_operations_change_nothing(self, documents):
+        assert await documents.commit(BOARD, []) == {}
+        assert await documents.query(BOARD) == []
+
+    async def test_of_many_who_create_the_same_document_one_wins(self, documents):
+        tries = [documents.commit(BOARD, [Put("name/x", {"n": n})]) for n in range(20)]
+        results = await asyncio.gather(*tries, return_exceptions=True)
+        assert sum(isinstance(result, Exists) for result in results) == 19
+        winner = next(n for n, result in enumerate(results) if not isinstance(result, Exception))
+        assert (await documents.get(BOARD, "name/x")).body == {"n": winner}
+
+    async def test_concurrent_increments_are_not_lost(self, documents):
+        await documents.commit(BOARD, [Put("counter", {"n": 0})])
+        await asyncio.gather(*(increment(documents) for _ in range(25)))
+        assert (await documents.get(BOARD, "counter")).body == {"n": 25}
+
+
+class TestPartitionNames:
+    @pytest.mark.parametrize(
+        "partition", ["", "cards/1", "boards", "boards/t0123456789/x", "open/1", "../x", "portal/x"]
+    )
+    async def test_an_unknown_kind_is_refused(self, documents, partition):
+        with pytest.raises(ValueError, match="not a partition"):
+            await documents.get(partition, "a")
+        with pytest.raises(ValueError, match="not a partition"):
+            await documents.commit(partition, [Put("a", {})])
+
+    @pytest.mark.parametrize(
+        "partition",
+        ["boards/..", "boards/x0123456789", "tasks/..", "tasks/.", "tasks/", "tasks/A", "tasks/a.b", "tasks/a\0",
+         "tasks/ä", "usage/w0123456789", "portal/user/", "portal/user/a\\b", "portal/user/a\nb"],
+    )  # fmt: skip
+    async def test_an_id_that_cannot_be_is_not_found(self, documents, partition):
+        with pytest.raises(NotFound):
+            await documents.get(partition, "a")
+        with pytest.raises(NotFound):
+            await documents.commit(partition, [Put("a", {})])
+
+
+async def increment(documents: Documents) -> None:
+    while True:
+        doc = await documents.get(BOARD, "counter")
+        try:
+            await documents.commit(BOARD, [Put("counter", {"n": doc.body["n"] + 1}, doc.etag)])
+            return
+        except Stale:
+            continue
+
+
+class TestTinyDbFiles:
+    """What only the file store can break."""
+
+    @pytest.mark.parametrize(
+        ("partition", "file"),
+        [
+            ("portal/user/u1", "portal/portal.json"),
+            ("tasks/task_1", "portal/tasks/task_1.json"),
+            ("open/07", "portal/open/07.json"),
+            ("incidents/i1", "portal/incidents/i1.json"),
+            ("boards/t0123456789", "teams/t0123456789/db.json"),
+            ("boards/w0123456789", "workspaces/w0123456789/kanban/db.json"),
+            ("usage/t0123456789", "teams/t0123456789/usage.json"),
+        ],
+    )
+    async def test_each_partition_lies_where_the_layout_says(self, tmp_path, partition, file):
+        await TinyDbDocuments(tmp_path).commit(partition, [Put("a/b", {"n": 1})])
+        assert orjson.loads((tmp_path / file).read_bytes())[partition]["a/b"]["body"] == {"n": 1}
+
+    async def test_ids_that_core_makes_are_partitions(self, tmp_path):
+        for scope in (ids.new_team(), ids.new_workspace()):
+            await TinyDbDocuments(tmp_path).commit(f"boards/{scope}", [Put("board", {})])
+        assert len(list(tmp_path.rglob("db.json"))) == 2
+
+    async def test_another_instance_sees_every_change_at_once(self, tmp_path):
+        one, other = TinyDbDocuments(tmp_path), TinyDbDocuments(tmp_path)
+        for n in range(50):
+            await one.commit(BOARD, [Put("a", {"n": n % 10}, ANY)])
+            assert (await other.get(BOARD, "a")).body == {"n": n % 10}
+
+    async def test_an_unchanged_file_is_not_read_again(self, tmp_path):
+        documents = TinyDbDocuments(tmp_path)
+        await documents.commit(BOARD, [Put("a", {"n": 1})])
+        path = tmp_path / "teams" / "t0123456789" / "db.json"
+        stat = path.stat()
+        with path.open("r+b") as file:
+            file.write(b"#" * stat.st_size)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert (await documents.get(BOARD, "a")).body == {"n": 1}
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+        with pytest.raises(PlatformError, match="damaged"):
+            await documents.get(BOARD, "a")
+
+    async def test_a_damaged_file_is_not_written_over(self, tmp_path):
+        path = tmp_path / "teams" / "t0123456789" / "db.json"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(b'{"boards/t01234')
+        with pytest.raises(PlatformError, match="damaged"):
+            await TinyDbDocuments(tmp_path).commit(BOARD, [Put("a", {})])
+        assert path.read_bytes() == b'{"boards/t01234'
+
+    async def test_a_disk_that_cannot_be_written_is_unavailable(self, tmp_path):
+        (tmp_path / "teams").write_text("a file where a folder must be")
+        with pytest.raises(Unavailable, match="data folder"):
+            await TinyDbDocuments(tmp_path).commit(BOARD, [Put("a", {})])
+
+    async def test_emptied_partitions_leave_no_trace_in_the_file(self, tmp_path):
+        documents = TinyDbDocuments(tmp_path)
+        await documents.commit("portal/login/1", [Put("a", {})])
+        await documents.commit("portal/login/1", [Delete("a")])
+        assert orjson.loads((tmp_path / "portal" / "portal.json").read_bytes()) == {}
+
+    async def test_two_processes_lose_no_increment(self, tmp_path):
+        documents = TinyDbDocuments(tmp_path)
+        await documents.commit(BOARD, [Put("counter", {"n": 0})])
+        children = [start("increments", tmp_path) for _ in range(2)]
+        assert [await asyncio.to_thread(child.wait, 60) for child in children] == [0, 0]
+        assert (await documents.get(BOARD, "counter")).body == {"n": 100}
+
+    async def test_a_kill_in_the_middle_of_writing_tears_nothing(self, tmp_path):
+        documents = TinyDbDocuments(tmp_path)
+        for pause in (0.01, 0.03, 0.05, 0.07, 0.09):
+            child = start("pairs", tmp_path)
+            acknowledged = [child.stdout.readline()]
+            await asyncio.sleep(pause)
+            child.send_signal(signal.SIGKILL)
+            acknowledged += child.stdout.readlines()
+            child.wait(10)
+            child.stdout.close()
+            left, right = (await documents.get(BOARD, "left")).body, (await documents.get(BOARD, "right")).body
+            assert left == right
+            whole = [line for line in acknowledged if line.endswith(b"\n")]
+            assert left["n"] >= int(whole[-1])
+            await asyncio.wait_for(documents.commit(BOARD, [Put("after", {"n": 1}, ANY)]), 5)
+
+
+def start(work: str, root: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.contracts.documents_child", work, str(root)], stdout=subprocess.PIPE
+    )

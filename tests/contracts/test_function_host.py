@@ -1,0 +1,555 @@
+"""The local function host behaves as the Functions host does: queues against Azurite, HTTP over sockets, timers."""
+
+import asyncio
+import base64
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import azure.functions as func
+import httpx
+import pytest
+from azure.core.exceptions import ResourceNotFoundError
+from azure.storage.queue.aio import QueueClient, QueueServiceClient
+from azurefunctions.extensions.http.fastapi import Request, Response
+from starlette.types import Receive, Scope, Send
+
+from functions.asgi import AsgiResponse
+from local import azurite, host_app, host_config
+from local.azurite import Azurite
+from local.child import Child, accepts_connections, free_port
+from local.host import FunctionHost
+from local.host_app import AppInvalid
+from local.host_config import HostConfig, QueueOptions
+from local.host_ncrontab import Schedule, ScheduleInvalid
+from tests.requires import require
+
+ROOT = Path(__file__).parents[2]
+QUICK = QueueOptions(
+    batch_size=4, new_batch_threshold=2, max_dequeue_count=3, visibility_timeout=1, max_polling_interval=0.2
+)
+
+
+@pytest.fixture(scope="module")
+async def storage() -> AsyncIterator[Azurite]:
+    require(not azurite.missing(), azurite.missing())
+    async with Azurite() as running:
+        yield running
+
+
+@dataclass
+class Jobs:
+    """A queue with a function on it that records its calls."""
+
+    queue: QueueClient
+    poison: QueueClient
+    connection: str
+    behave: Callable[[str], Awaitable[None]] | None = None
+    calls: list[tuple[float, str, int]] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def running(self, options: QueueOptions = QUICK, grace: float = 3.0) -> AsyncIterator[FunctionHost]:
+        app = func.FunctionApp()
+
+        @app.queue_trigger("message", self.queue.queue_name.upper(), connection="AzureWebJobsStorage")
+        async def work(message: func.QueueMessage) -> None:
+            text = message.get_body().decode()
+            self.calls.append((time.monotonic(), text, message.dequeue_count or 0))
+            if self.behave:
+                await self.behave(text)
+
+        env = {"AzureWebJobsStorage": self.connection}
+        async with FunctionHost(host_app.read(app, env), HostConfig(queues=options), env, grace=grace) as host:
+            yield host
+
+    async def send(self, text: str, delay: int = 0) -> None:
+        await self.queue.send_message(base64.b64encode(text.encode()).decode(), visibility_timeout=delay)
+
+    async def left(self) -> int:
+        """Messages in the queue, hidden ones too."""
+        return (await self.queue.get_queue_properties()).approximate_message_count or 0
+
+    async def poisoned(self) -> list[str]:
+        try:
+            return [str(message.content) for message in await self.poison.peek_messages(max_messages=32)]
+        except ResourceNotFoundError:
+            return []
+
+
+@pytest.fixture
+async def jobs(storage: Azurite, request: pytest.FixtureRequest) -> AsyncIterator[Jobs]:
+    name = f"jobs-{time.monotonic_ns()}"
+    async with QueueServiceClient.from_connection_string(storage.connection_string) as service:
+        queue = await service.create_queue(name)
+        yield Jobs(queue, service.get_queue_client(f"{name}-poison"), storage.connection_string)
+
+
+async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 15) -> None:
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.02)
+
+
+async def is_empty(jobs: Jobs) -> bool:
+    return await jobs.left() == 0
+
+
+class TestQueueTrigger:
+    async def test_message_is_decoded_delivered_once_and_deleted(self, jobs: Jobs):
+        async with jobs.running():
+            await jobs.send("häuser")
+            await until(lambda: is_empty(jobs))
+
+        assert [(text, count) for _, text, count in jobs.calls] == [("häuser", 1)]
+        assert await jobs.poisoned() == []
+
+    async def test_failing_message_is_retried_after_the_visibility_timeout_and_then_poisoned(self, jobs: Jobs):
+        async def fail(_: str) -> None:
+            raise ValueError("broken")
+
+        jobs.behave = fail
+        async with jobs.running():
+            await jobs.send("bad")
+            await until(lambda: is_empty(jobs))
+
+        moments, texts, counts = zip(*jobs.calls, strict=True)
+        assert texts == ("bad",) * 3
+        assert counts == (1, 2, 3)
+        assert all(later - earlier >= 0.9 for earlier, later in pairwise(moments))
+        assert [base64.b64decode(each) for each in await jobs.poisoned()] == [b"bad"]
+
+    async def test_undecodable_message_goes_raw_to_poison_without_a_call(self, jobs: Jobs):
+        async with jobs.running():
+            await jobs.queue.send_message("{not base64}")
+            await until(lambda: is_empty(jobs))
+
+        assert jobs.calls == []
+        assert await jobs.poisoned() == ["{not base64}"]
+
+    async def test_message_dequeued_too_often_already_goes_to_poison_without_a_call(self, jobs: Jobs):
+        await jobs.send("crashes its host")
+        for _ in range(QUICK.max_dequeue_count):
+            message = await jobs.queue.receive_message(visibility_timeout=60)
+            assert message is not None
+            await jobs.queue.update_message(message, visibility_timeout=0)
+
+        async with jobs.running():
+            await until(lambda: is_empty(jobs))
+
+        assert jobs.calls == []
+        assert len(await jobs.poisoned()) == 1
+
+    async def test_delayed_message_waits_until_it_is_visible(self, jobs: Jobs):
+        async with jobs.running():
+            sent = time.monotonic()
+            await jobs.send("later", delay=2)
+            await until(lambda: is_empty(jobs))
+
+        assert jobs.calls[0][0] - sent >= 1.5
+
+    async def test_at_most_a_batch_and_the_threshold_run_at_once(self, jobs: Jobs):
+        running, peak = 0, 0
+
+        async def slow(_: str) -> None:
+            nonlocal running, peak
+            running += 1
+            peak = max(peak, running)
+            await asyncio.sleep(0.3)
+            running -= 1
+
+        jobs.behave = slow
+        for number in range(18):
+            await jobs.send(str(number))
+        async with jobs.running():
+            await until(lambda: is_empty(jobs))
+
+        assert len(jobs.calls) == 18
+        assert QUICK.batch_size <= peak <= QUICK.batch_size + QUICK.new_batch_threshold
+
+    async def test_message_that_runs_longer_than_its_lease_is_renewed_not_delivered_again(self, jobs: Jobs):
+        async def slow(_: str) -> None:
+            await asyncio.sleep(5)
+
+        jobs.behave = slow
+        await jobs.send("long")
+        async with jobs.running(replace(QUICK, lease=2)):
+            await until(lambda: is_empty(jobs))
+
+        assert len(jobs.calls) == 1
+
+    async def test_stopped_host_finishes_what_runs_and_leaves_the_rest_in_the_queue(self, jobs: Jobs):
+        finished: list[str] = []
+
+        async def slow(text: str) -> None:
+            await asyncio.sleep(0.5)
+            finished.append(text)
+
+        jobs.behave = slow
+        for number in range(12):
+            await jobs.send(str(number))
+        async with jobs.running():
+            await until(lambda: len(jobs.calls) >= 4)
+
+        assert sorted(finished) == sorted(text for _, text, _ in jobs.calls)
+        assert await jobs.left() == 12 - len(finished) > 0
+        async with jobs.running():
+            await until(lambda: is_empty(jobs))
+        assert sorted(finished, key=int) == [str(number) for number in range(12)]
+
+    async def test_invocation_that_outlasts_the_grace_is_cancelled_and_its_message_visible_at_once(self, jobs: Jobs):
+        async def endless(_: str) -> None:
+            await asyncio.sleep(60)
+
+        jobs.behave = endless
+        await jobs.send("endless")
+        async with jobs.running(grace=0.3):
+            await until(lambda: len(jobs.calls) == 1)
+
+        message = await jobs.queue.receive_message()
+        assert message is not None
+        assert message.dequeue_count == 2
+
+    async def test_queue_created_after_the_start_is_found(self, storage: Azurite, jobs: Jobs):
+        await jobs.queue.delete_queue()
+        async with jobs.running():
+            await asyncio.sleep(0.5)
+            await jobs.queue.create_queue()
+            await jobs.send("first")
+            await until(lambda: len(jobs.calls) == 1)
+
+    async def test_failing_message_of_a_poison_queue_stays_hidden_and_makes_no_further_queue(self, jobs: Jobs):
+        async def fail(_: str) -> None:
+            raise ValueError("broken")
+
+        await jobs.poison.create_queue()
+        last = Jobs(jobs.poison, jobs.queue, jobs.connection, fail)
+        await last.send("bad")
+        async with last.running():
+            await until(lambda: len(last.calls) == 1)
+            await asyncio.sleep(1.5)
+
+        assert len(last.calls) == 1
+        assert await last.left() == 1
+
+    async def test_host_survives_an_outage_of_storage(self, jobs: Jobs, tmp_path: Path):
+        async with Azurite(tmp_path / "storage") as first:
+            queue = QueueClient.from_connection_string(first.connection_string, "outage")
+            gone = Jobs(queue, jobs.poison, first.connection_string)
+            await queue.create_queue()
+            async with gone.running():
+                await gone.send("before")
+                await until(lambda: len(gone.calls) == 1)
+                await first.child.stop()
+                await asyncio.sleep(0.5)
+                async with Azurite(tmp_path / "storage", first.ports):
+                    await gone.send("after")
+                    await until(lambda: len(gone.calls) == 2)
+            await queue.close()
+
+
+class TestTimerTrigger:
+    async def test_timer_fires_at_the_start_and_on_schedule_and_never_overlaps(self):
+        fired: list[tuple[datetime, datetime]] = []
+        app = func.FunctionApp()
+
+        @app.timer_trigger(schedule="* * * * * *", arg_name="timer", run_on_startup=True)
+        async def tick(timer: func.TimerRequest) -> None:
+            started = datetime.now(UTC)
+            await asyncio.sleep(1.2)
+            fired.append((started, datetime.now(UTC)))
+
+        begun = datetime.now(UTC)
+        async with FunctionHost(host_app.read(app, {}), HostConfig(), {}):
+            await until(lambda: len(fired) == 3)
+
+        assert (fired[0][0] - begun).total_seconds() < 0.5
+        assert all(fired[n + 1][0] > fired[n][1] for n in range(2))
+        assert all(start.microsecond < 300_000 for start, _ in fired[1:])  # on the full second
+
+    async def test_timer_that_failed_fires_again(self):
+        fired: list[bool] = []
+        app = func.FunctionApp()
+
+        @app.timer_trigger(schedule="* * * * * *", arg_name="timer")
+        def tick(timer: func.TimerRequest) -> None:
+            fired.append(timer.past_due)
+            raise ValueError("broken")
+
+        async with FunctionHost(host_app.read(app, {}), HostConfig(), {}):
+            await until(lambda: len(fired) == 2)
+
+        assert fired == [False, False]
+
+
+class TestSchedule:
+    @pytest.mark.parametrize(
+        ("text", "after", "expected"),
+        [
+            ("*/15 * * * * *", "2026-11-22T10:00:14", "2026-11-22T10:00:15"),
+            ("*/15 * * * * *", "2026-11-22T10:00:45", "2026-11-22T10:01:00"),
+            ("0 */5 * * * *", "2026-11-22T10:00:00", "2026-11-22T10:05:00"),
+            ("0 30 9 * * Mon-Fri", "2026-11-20T09:30:00", "2026-11-23T09:30:00"),
+            ("0 0 0 29 2 *", "2026-11-22T00:00:00", "2028-02-29T00:00:00"),
+            ("0 0 0 13 * 5", "2026-11-22T00:00:00", "2027-08-13T00:00:00"),
+            ("5,10 0 22-23 1 jan,JUL *", "2026-11-22T00:00:00", "2027-01-01T22:00:05"),
+            ("0 10/20 * * * *", "2026-11-22T10:31:00", "2026-11-22T10:50:00"),
+            ("59 59 23 31 12 *", "2026-12-31T23:59:59", "2027-12-31T23:59:59"),
+            ("*/5 * * * *", "2026-11-22T10:04:59", "2026-11-22T10:05:00"),
+        ],
+    )
+    def test_next_occurrence(self, text: str, after: str, expected: str):
+        moment = datetime.fromisoformat(after).replace(tzinfo=UTC)
+        assert Schedule.parse(text).next_after(moment) == datetime.fromisoformat(expected).replace(tzinfo=UTC)
+
+    @pytest.mark.parametrize("text", ["", "* * *", "60 * * * * *", "a * * * * *", "*/0 * * * * *", "5-1 * * * * *"])
+    def test_malformed_schedule_is_refused(self, text: str):
+        with pytest.raises(ScheduleInvalid):
+            Schedule.parse(text)
+
+    def test_day_that_never_comes_is_refused(self):
+        with pytest.raises(ScheduleInvalid, match="never"):
+            Schedule.parse("0 0 0 31 2 *").next_after(datetime.now(UTC))
+
+
+@dataclass
+class Seen:
+    disconnected: asyncio.Event = field(default_factory=asyncio.Event)
+    released: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+def http_app(seen: Seen) -> func.FunctionApp:
+    app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+    async def raw(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+        if scope["path"].endswith("/upload"):
+            size, more = 0, True
+            while more:
+                message = await receive()
+                size, more = size + len(message.get("body", b"")), message.get("more_body", False)
+            await send({"type": "http.response.body", "body": str(size).encode()})
+        elif scope["path"].endswith("/forever"):
+            await send({"type": "http.response.body", "body": b"begun", "more_body": True})
+            await receive()
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            seen.disconnected.set()
+        else:
+            await send({"type": "http.response.body", "body": b"one", "more_body": True})
+            await seen.released.wait()
+            await send({"type": "http.response.body", "body": b"two"})
+
+    @app.route("raw/{*path}", methods=["GET", "POST"])
+    async def stream(req: Request) -> Response:
+        return AsgiResponse(raw)
+
+    @app.route("cards/{id}", methods=["PUT"])
+    async def put_card(req: Request) -> Response:
+        return Response(f"put {req.path_params['id']} {len(await req.body())}")
+
+    @app.route("cards/{id:int}", methods=["GET"])
+    def get_card(req: Request) -> dict[str, Any]:
+        return {"number": req.path_params["id"], "invocation": req.headers["x-ms-invocation-id"]}
+
+    @app.route("cards/latest", methods=["GET"])
+    async def latest(req: Request) -> str:
+        return "latest"
+
+    @app.route("broken")
+    async def broken(req: Request) -> Response:
+        raise ValueError("broken")
+
+    return app
+
+
+@pytest.fixture
+async def http() -> AsyncIterator[tuple[httpx.AsyncClient, Seen]]:
+    seen = Seen()
+    async with (
+        FunctionHost(host_app.read(http_app(seen), {}), HostConfig(), {}, grace=1) as host,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{host.port}/api", timeout=10) as client,
+    ):
+        yield client, seen
+
+
+class TestHttpTrigger:
+    async def test_stream_arrives_chunk_by_chunk(self, http: tuple[httpx.AsyncClient, Seen]):
+        client, seen = http
+        async with client.stream("GET", "/raw/stream") as response:
+            chunks = response.aiter_raw()
+            assert await anext(chunks) == b"one"
+            seen.released.set()
+            assert await anext(chunks) == b"two"
+
+    async def test_ten_megabytes_are_uploaded(self, http: tuple[httpx.AsyncClient, Seen]):
+        size = 10 * 1024 * 1024
+        assert (await http[0].post("/raw/upload", content=b"x" * size)).text == str(size)
+
+    async def test_disconnect_of_the_client_reaches_the_function(self, http: tuple[httpx.AsyncClient, Seen]):
+        client, seen = http
+        async with client.stream("GET", "/raw/forever") as response:
+            assert await anext(response.aiter_raw()) == b"begun"
+        await asyncio.wait_for(seen.disconnected.wait(), 5)
+
+    async def test_most_specific_route_wins_and_its_parameters_are_given(self, http: tuple[httpx.AsyncClient, Seen]):
+        client, _ = http
+        assert (await client.get("/cards/latest")).json() == "latest"
+        assert (await client.get("/Cards/7/")).json()["number"] == "7"
+        assert (await client.put("/cards/a%20b", content=b"xyz")).text == "put a b 3"
+
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
+            ("GET", "/nowhere"),
+            ("GET", "/cards/abc"),
+            ("DELETE", "/cards/7"),
+            ("HEAD", "/cards/7"),
+        ],
+    )
+    async def test_unknown_route_or_method_is_404(self, http: tuple[httpx.AsyncClient, Seen], method: str, path: str):
+        assert (await http[0].request(method, path)).status_code == 404
+
+    async def test_catch_all_matches_the_bare_prefix_too(self, http: tuple[httpx.AsyncClient, Seen]):
+        client, seen = http
+        seen.released.set()
+        assert (await client.post("/raw")).text == "onetwo"
+
+    async def test_clients_cannot_choose_the_invocation_id(self, http: tuple[httpx.AsyncClient, Seen]):
+        answer = await http[0].get("/cards/7", headers={"x-ms-invocation-id": "mine"})
+        assert answer.json()["invocation"] not in ("", "mine")
+
+    async def test_failing_function_answers_500_and_the_host_serves_on(self, http: tuple[httpx.AsyncClient, Seen]):
+        assert (await http[0].get("/broken")).status_code == 500
+        assert (await http[0].get("/cards/latest")).status_code == 200
+
+
+class TestRefusedApp:
+    """What the Functions host would refuse, or this one cannot run, is an error at the start with its remedy."""
+
+    def test_http_function_without_the_streaming_request(self):
+        app = func.FunctionApp()
+
+        @app.route("old")
+        def old(req: func.HttpRequest) -> func.HttpResponse:
+            return func.HttpResponse("")
+
+        with pytest.raises(AppInvalid, match="HTTP function old must annotate"):
+            host_app.read(app, {})
+
+    def test_unsupported_trigger(self):
+        app = func.FunctionApp()
+
+        @app.blob_trigger("blob", path="a/{name}", connection="AzureWebJobsStorage")
+        def on_blob(blob: func.InputStream) -> None: ...
+
+        with pytest.raises(AppInvalid, match="on_blob has a blobTrigger"):
+            host_app.read(app, {})
+
+    def test_setting_in_a_trigger_is_replaced_or_missed_by_name(self):
+        def app() -> func.FunctionApp:
+            declared = func.FunctionApp()
+
+            @declared.queue_trigger("message", "%QUEUE%", connection="AzureWebJobsStorage")
+            def on_message(message: func.QueueMessage) -> None: ...
+
+            return declared
+
+        (found,) = host_app.read(app(), {"QUEUE": "Orders"})
+        assert isinstance(found, host_app.QueueFunction)
+        assert found.queue == "orders"
+        with pytest.raises(AppInvalid, match="setting QUEUE"):
+            host_app.read(app(), {})
+
+    async def test_missing_connection_string(self):
+        app = func.FunctionApp()
+
+        @app.queue_trigger("message", "orders", connection="AzureWebJobsStorage")
+        def on_message(message: func.QueueMessage) -> None: ...
+
+        with pytest.raises(AppInvalid, match="setting AzureWebJobsStorage"):
+            async with FunctionHost(host_app.read(app, {}), HostConfig(), {}):
+                pass
+
+    def test_host_json_is_read_and_overridden_by_settings(self, tmp_path: Path):
+        queues = {"batchSize": 8, "visibilityTimeout": "00:00:30", "maxPollingInterval": "00:00:02"}
+        (tmp_path / "host.json").write_text(json.dumps({"extensions": {"queues": queues}}))
+
+        config = host_config.read(tmp_path, {"AzureFunctionsJobHost__extensions__queues__maxDequeueCount": "2"})
+
+        assert config.queues.batch_size == 8
+        assert config.queues.new_batch_threshold == 4 * (os.process_cpu_count() or 1)
+        assert config.queues.visibility_timeout == 30
+        assert config.queues.max_polling_interval == 2
+        assert config.queues.max_dequeue_count == 2
+
+    @pytest.mark.parametrize(
+        "queues", [{"batchSize": 33}, {"visibilityTimeout": 30}, {"maxDequeueCount": 0}, {"messageEncoding": "utf8"}]
+    )
+    def test_host_json_out_of_range(self, tmp_path: Path, queues: dict[str, Any]):
+        (tmp_path / "host.json").write_text(json.dumps({"extensions": {"queues": queues}}))
+        with pytest.raises(AppInvalid, match=next(iter(queues))):
+            host_config.read(tmp_path, {})
+
+
+SMALL_APP = """
+import time
+import azure.functions as func
+from azurefunctions.extensions.http.fastapi import Request, Response
+
+app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+
+@app.route("hello")
+async def hello(req: Request) -> Response:
+    return Response("hello")
+
+@app.route("stuck")
+def stuck(req: Request) -> Response:
+    time.sleep(60)
+    return Response("late")
+"""
+
+
+class TestProcess:
+    async def test_host_serves_an_app_folder_and_exits_0_on_sigterm_in_spite_of_a_stuck_thread(self, tmp_path: Path):
+        (tmp_path / "function_app.py").write_text(SMALL_APP)
+        (tmp_path / "host.json").write_text('{"version": "2.0"}')
+        port, log_path = free_port(), tmp_path / "host.log"
+        argv = [sys.executable, "-m", "local.host", "--port", str(port), "--app-dir", str(tmp_path)]
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+        async with (
+            Child("host", argv, env, log_path, lambda: accepts_connections(port), cwd=tmp_path) as child,
+            httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}/api") as client,
+        ):
+            assert (await client.get("/hello")).text == "hello"
+            stuck = asyncio.create_task(client.get("/stuck"))
+            await asyncio.sleep(0.3)
+            os.kill(child.pid, signal.SIGTERM)
+            assert await asyncio.wait_for(child.wait(), 12) == 0
+            with pytest.raises(httpx.HTTPError):
+                await stuck
+
+        events = [json.loads(line)["event"] for line in log_path.read_text().splitlines() if line.startswith("{")]
+        assert events[0] == "host.started"
+        assert events[-1] == "host.stopped"
+
+    async def test_folder_without_an_app_is_an_error_that_says_so(self, tmp_path: Path):
+        argv = [sys.executable, "-m", "local.host", "--port", str(free_port()), "--app-dir", str(tmp_path)]
+        (tmp_path / "host.json").write_text("{}")
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
+
+        async with Child("host", argv, env, tmp_path / "host.log") as child:
+            assert await asyncio.wait_for(child.wait(), 15) == 1
+            assert "There is no function_app.py" in child.last_log_lines()

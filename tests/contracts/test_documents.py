@@ -267,6 +267,8 @@ class TestTinyDbFiles:
         await documents.commit(BOARD, [Put("counter", {"n": 0})])
         children = [start("increments", tmp_path) for _ in range(2)]
         assert [await asyncio.to_thread(child.wait, 60) for child in children] == [0, 0]
+        for child in children:
+            child.stdout.close()
         assert (await documents.get(BOARD, "counter")).body == {"n": 100}
 
     async def test_a_kill_in_the_middle_of_writing_tears_nothing(self, tmp_path):
@@ -287,6 +289,5 @@ class TestTinyDbFiles:
 
 
 def start(work: str, root: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.contracts.documents_child", work, str(root)], stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-m", "tests.contracts.documents_child", work, str(root)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

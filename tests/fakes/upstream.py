@@ -19,7 +19,7 @@ def sse(*events: dict[str, Any]) -> list[bytes]:
 
 def stream_events(
     text: Sequence[str] = ("Hel", "lo"),
-    model: str = "claude-sonnet-4-5-20250929",
+    model: str = "claude-sonnet-5-5",
     output_tokens: int = 12,
     **usage: Any,
 ) -> list[dict[str, Any]]:
@@ -48,7 +48,7 @@ def stream_events(
     ]
 
 
-def message(model: str = "claude-sonnet-4-5-20250929", **usage: Any) -> dict[str, Any]:
+def message(model: str = "claude-sonnet-5-5", **usage: Any) -> dict[str, Any]:
     """A whole message."""
     return {
         "id": "msg_1",

@@ -11,7 +11,7 @@ from tests.unit.llm.world import CARD, RUN, TEAM, call, scripted
 
 SPENT = f"spend:run:{RUN}"
 EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
-COST = 10 * 3 + 12 * 15 + 300 + 375
+COST = 10 * 2 + 12 * 10 + 100 + 250
 
 
 async def ask(gateway: Gateway, request: Call) -> tuple[int, bytes]:
@@ -33,7 +33,7 @@ class TestUsage:
             "run_id": RUN,
             "card_id": CARD,
             "key_id": record.key_id,
-            "model": "claude-sonnet-4-5-20250929",
+            "model": "claude-sonnet-5-5",
             "input_tokens": 10,
             "output_tokens": 12,
             "cache_read_tokens": 1000,
@@ -83,16 +83,16 @@ class TestUsage:
         await asyncio.wait({work})
         assert upstream.ended == 1
         assert [sent["status"] for sent in world.usage()] == [499]
-        assert await world.counters.get(SPENT) >= 10 * 3
+        assert await world.counters.get(SPENT) >= 10 * 2
 
     async def test_leaving_before_any_report_still_counts_against_the_cap(self):
         world, _ = scripted(Script(steps=[60.0]))
-        body = orjson.dumps({"model": "claude-sonnet-4-5", "x": "y" * 4000})
+        body = orjson.dumps({"model": "claude-sonnet-5-5", "x": "y" * 4000})
         work = asyncio.create_task(ask(world.gateway, call(await world.run_token(), body)))
         await asyncio.sleep(0.02)
         work.cancel()
         await asyncio.wait({work})
-        assert await world.counters.get(SPENT) >= 3000
+        assert await world.counters.get(SPENT) >= 2000
         assert world.usage()[0]["input_tokens"] == 0
 
     async def test_an_answer_without_usage_still_counts_against_the_cap(self):
@@ -115,7 +115,7 @@ class TestCap:
         world, upstream = scripted(Script.stream(*EVENTS))
         token = await world.run_token(cap=COST)
         await ask(world.gateway, call(token))
-        with pytest.raises(PaymentRequired, match=r"run's spend cap of \$0\.0009 is used up .* RUN_SPEND_CAP_USD"):
+        with pytest.raises(PaymentRequired, match=r"run's spend cap of \$0\.0005 is used up .* RUN_SPEND_CAP_USD"):
             await ask(world.gateway, call(token))
         assert len(upstream.requests) == 1
 

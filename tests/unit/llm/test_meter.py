@@ -30,7 +30,7 @@ class TestStream:
         report = streamed(b"".join(sse(*stream_events(**CACHED))), size)
         tokens = TokenCounts(input=10, output=12, cache_read=500, cache_write_5m=10, cache_write_1h=20)
         assert report.complete
-        assert report.shares() == [Share("claude-sonnet-4-5-20250929", tokens)]
+        assert report.shares() == [Share("claude-sonnet-5-5", tokens)]
 
     def test_windows_line_ends_are_read_too(self):
         data = b"".join(sse(*stream_events())).replace(b"\n", b"\r\n")
@@ -75,7 +75,7 @@ class TestMessage:
         compaction = {"type": "compaction", "input_tokens": 90, "output_tokens": 9}
         meter.feed(orjson.dumps(message(iterations=[own, advisor, compaction], speed="fast")))
         meter.end()
-        model = "claude-sonnet-4-5-20250929"
+        model = "claude-sonnet-5-5"
         assert report.shares() == [
             Share(model, TokenCounts(input=10, output=12), fast=True),
             Share("claude-opus-5-5", TokenCounts(input=7, output=3), fast=True),

@@ -7,7 +7,7 @@ import orjson
 
 from shared.core.clock import ManualClock
 from shared.core.errors import PlatformError, Unauthenticated
-from shared.core.ports import Json
+from shared.core.ports import Json, Tokens
 from shared.core.store import Store
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
@@ -50,10 +50,10 @@ class World:
     queues: FakeQueues = field(default_factory=FakeQueues)
     events: FakeEventLog = field(default_factory=FakeEventLog)
     realtime: FakeRealtime = field(default_factory=FakeRealtime)
+    tokens: Tokens = field(default_factory=ClearTokens)
 
     def __post_init__(self) -> None:
         self.counters = FakeCounters(self.clock)
-        self.tokens = ClearTokens()
         self.store = Store(self.documents, self.events, self.queues, self.realtime, self.clock)
         self.recorder = UsageRecorder(self.store)
         self.keys = Keys(self.documents, self.secrets, self.tokens, self.clock)
@@ -86,5 +86,5 @@ def scripted(*scripts: Script | PlatformError) -> tuple[World, FakeUpstream]:
     return World(upstream), upstream
 
 
-def call(token: str, body: bytes = b'{"model": "claude-sonnet-4-5"}', headers: Headers = ()) -> Call:
+def call(token: str, body: bytes = b'{"model": "claude-sonnet-5-5"}', headers: Headers = ()) -> Call:
     return Call("POST", "/v1/messages", "beta=true", [("x-api-key", token), *headers], body)

@@ -219,8 +219,13 @@ class Comparison:
 class Repositories(Protocol):
     """The Git hosting service. Every call is ensure-style: repeating it changes nothing more."""
 
-    async def ensure(self, name: str, description: str, template: str | None = None) -> Repository:
-        """Our private repository `name`, made when missing: from `template` (`owner/name`) or empty."""
+    async def ensure(
+        self, name: str, description: str, template: str | None = None, *, empty: bool = False
+    ) -> Repository:
+        """Our private repository `name`, made when missing: from `template` (`owner/name`), or with a first commit.
+
+        `empty`: without any commit, ready for an import. Raises Unavailable while a template is still being copied.
+        """
         ...
 
     async def get(self, full_name: str) -> Repository | None: ...
@@ -231,6 +236,13 @@ class Repositories(Protocol):
 
     async def token(self, full_name: str) -> GitToken:
         """Read and write contents of this one repository, for at most an hour."""
+        ...
+
+    async def platform_token(self, full_name: str) -> GitToken:
+        """All the platform may do, in this one repository: for an import, before `protect`.
+
+        An empty repository takes the first branch pushed as its default: push that one before the others.
+        """
         ...
 
     async def branch_sha(self, full_name: str, branch: str) -> str | None: ...

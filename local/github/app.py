@@ -96,7 +96,7 @@ class _Emulator:
 
     async def _call(self, request: Request, method: str, path: str) -> Call:
         actor = self._credentials.identify(request.headers.get("authorization", ""))
-        body = await _json(request)
+        body = description.without_nulls(path, method.lower(), await _json(request))
         wrong = description.request_complaints(path, method.lower(), body)
         if wrong:
             raise GitHubError(422, f"Invalid request.\n\n{wrong[0]}", None)

@@ -22,10 +22,16 @@ def complaints(path: str, method: str, status: int, body: Any) -> list[str]:
     return _errors(validator, body)
 
 
-def request_complaints(path: str, method: str, body: Any) -> list[str]:
+def request_complaints(path: str, method: str, body: dict[str, Any]) -> list[str]:
     """What is wrong with a request's body."""
-    validator = _request(path, method)
-    return _errors(validator, body) if validator and body is not None else []
+    schema = _request_schema(path, method)
+    return _errors(_validator(schema), body) if schema else []
+
+
+def without_nulls(path: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
+    """GitHub takes null for an optional field as leaving it out; clients send it, the description forbids it."""
+    required = (_request_schema(path, method) or {}).get("required", [])
+    return {name: value for name, value in body.items() if value is not None or name in required}
 
 
 def _errors(validator: jsonschema_rs.Draft202012Validator, body: Any) -> list[str]:
@@ -46,9 +52,9 @@ def _answer(path: str, method: str, status: int) -> jsonschema_rs.Draft202012Val
 
 
 @cache
-def _request(path: str, method: str) -> jsonschema_rs.Draft202012Validator | None:
+def _request_schema(path: str, method: str) -> dict[str, Any] | None:
     body = _description()["paths"][path][method].get("requestBody")
-    return _validator(body["content"]["application/json"]["schema"]) if body else None
+    return body["content"]["application/json"]["schema"] if body else None
 
 
 def _validator(schema: dict[str, Any]) -> jsonschema_rs.Draft202012Validator:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from local.child import Child, free_port
+from local.child import Child, free_port, require_free
 
 FOLDER = Path(__file__).with_name("azurite")
 _PROGRAM = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
@@ -57,6 +57,7 @@ class Azurite:
     async def __aenter__(self) -> Self:
         if hint := missing():
             raise AzuriteMissing(hint)
+        require_free("azurite", self.ports.blob, self.ports.queue, self.ports.table)
         folder = self._folder()
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._child = Child(

@@ -138,6 +138,17 @@ async def accepts_connections(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
+def require_free(name: str, *ports: int) -> None:
+    """Raises ChildFailed for a port in use: whoever has it would answer in the child's place."""
+    for port in ports:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError as error:
+                raise ChildFailed(f"{name} cannot use port {port} ({error.strerror}): end what uses it.") from None
+
+
 def free_port() -> int:
     """A TCP port on the loopback that nothing used a moment ago."""
     with socket.socket() as probe:

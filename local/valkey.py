@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Self
 
-from local.child import Child, free_port
+from local.child import Child, free_port, require_free
 
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64"}
 
@@ -44,6 +44,7 @@ class Valkey:
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
     async def __aenter__(self) -> Self:
+        require_free("valkey", self.port)
         folder = self._folder()
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         self._child = Child(

@@ -162,9 +162,9 @@ class TestRequest:
         body = b'{"model": "claude-sonnet-5-5",  "new_field": {"pi": 3.140}, "messages": [], "max_tokens": 1}\n'
         beta = {"anthropic-beta": "one-2026-01-01,two-2026-02-02", "content-type": "application/json"}
         async with stage.http() as http:
-            await http.post("/messages?beta=true&x=%20y", content=body, headers=beta)
+            await http.post("/messages?beta=true&x=%20%41%7e", content=body, headers=beta)
         (got,) = stage.app.received
-        assert (got.path, got.query, got.body) == ("/some/path/v1/messages", b"beta=true&x=%20y", body)
+        assert (got.path, got.query, got.body) == ("/some/path/v1/messages", b"beta=true&x=%20%41%7e", body)
         assert got.all("anthropic-beta") == [beta["anthropic-beta"]]
         assert got.all("anthropic-version") == ["2023-06-01"]
         assert got.all("content-type") == ["application/json"]

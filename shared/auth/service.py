@@ -1,7 +1,6 @@
 """Sign-in, sessions and API tokens: every way of becoming a Principal."""
 
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -49,7 +48,7 @@ class AuthService:
     def __init__(
         self,
         repository: AuthRepository,
-        provider: Callable[[], IdentityProvider],
+        provider: IdentityProvider,
         tokens: Tokens,
         clock: Clock,
         rules: AuthRules,
@@ -62,12 +61,12 @@ class AuthService:
     async def begin(self, redirect_uri: str | None) -> SignInStart:
         if redirect_uri not in (None, self._rules.callback_url):
             raise Invalid(f"redirect_uri must be {self._rules.callback_url}.")
-        start = await self._provider().begin(self._rules.callback_url)
+        start = await self._provider.begin(self._rules.callback_url)
         await self._repository.keep_login(start.state, {"flow": start.flow, "at": iso(self._clock.now())})
         return SignInStart(auth_url=start.url, state=start.state)
 
     async def finish(self, code: str, state: str) -> Session:
-        identity = await self._provider().redeem(await self._take_flow(state), code, state)
+        identity = await self._provider.redeem(await self._take_flow(state), code, state)
         user = await retry_stale(lambda: self._upsert(identity))
         if user.disabled:
             raise Forbidden("This account is disabled. Ask a platform admin to enable it.")

@@ -1,22 +1,21 @@
 """Cards: create, edit, move, delete, restore, comment; and the move that starts an agent."""
 
-from typing import Any, Literal
+from typing import Any
 
 from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEntry, NewCard, NewComment
 from shared.core import ids, rank
 from shared.core.access import Access, Principal
-from shared.core.boards import BoardRecord, BoardRepository, CardRecord, board_partition, card_key
+from shared.core.board_events import CardEventType, card_event, comment_commit
+from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition
 from shared.core.clock import iso
 from shared.core.errors import Conflict, Invalid, Stale
-from shared.core.events import CardData, CardEvent, CommentData, CommentEvent, NewEvent, parse
+from shared.core.events import CardEvent, CommentEvent, parse
 from shared.core.permissions import Action
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Delete, Put
 from shared.core.resources import RUN_OVER, Actor, Column, Comment
 from shared.core.store import Commit, Message, Store, retry_stale
-from shared.core.teams import team_group
 
-type CardEventType = Literal["card.created", "card.updated", "card.moved", "card.deleted"]
 WEBHOOKS = "webhooks"
 MAX_CARDS = 5_000
 
@@ -117,7 +116,7 @@ class CardService:
         agent = board.agent
         if agent is None:
             raise Conflict("This board has no agent.")
-        new = _card_event("card.moved", board, card, by, origin=origin, event_id=event_id)
+        new = card_event("card.moved", board, card, by, origin=origin, event_id=event_id)
         body = {
             "version": 1,
             "url": agent.webhook_url,
@@ -150,9 +149,9 @@ class CardService:
             card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
             if card.run is not None and card.run.status not in RUN_OVER:
                 raise Conflict("An agent is working on this card. Stop its run first.")
-            event = _card_event("card.deleted", board, card, principal.actor)
+            event = card_event("card.deleted", board, card, principal.actor)
             ops = [Delete(card_key(card_id), etag), Put(f"trash/{card_id}", card.json_body(), "*")]
-            await self._store.commit(Commit(_partition(card_id), ops, [event]))
+            await self._store.commit(Commit(card_partition(card_id), ops, [event]))
 
         await retry_stale(attempt)
 
@@ -226,47 +225,11 @@ class CardService:
         messages: list[Message] | None = None,
         extra: list[Delete] | None = None,
     ) -> Card:
-        event = _card_event(kind, board, card, by, changes, origin, event_id)
+        event = card_event(kind, board, card, by, changes, origin, event_id)
         put = Put(card_key(card.id), card.json_body(), etag)
-        commit = Commit(_partition(card.id), [put, *(extra or [])], [event], messages or [])
+        commit = Commit(card_partition(card.id), [put, *(extra or [])], [event], messages or [])
         etags = await self._store.commit(commit)
         return _shown(card, etags[put.id])
-
-
-def comment_commit(board: BoardRecord, card: CardRecord, etag: str, comment: Comment) -> Commit:
-    """The commit that adds a comment and counts it on its card."""
-    data = CommentData(team_id=board.team_id, board_id=board.id, card_id=card.id, comment=comment)
-    event = NewEvent("comment.created", f"board/{board.id}", data, (team_group(board.team_id),))
-    ops = [
-        Put(card_key(card.id), card.json_body(), etag),
-        Put(f"comment/{card.id}/{comment.id}", comment.json_body()),
-    ]
-    return Commit(_partition(card.id), ops, [event])
-
-
-def _partition(card_id: str) -> str:
-    return board_partition(ids.scope_of(card_id, "card"))
-
-
-def _card_event(
-    kind: CardEventType,
-    board: BoardRecord,
-    card: CardRecord,
-    by: Actor,
-    changes: list[str] | None = None,
-    origin: str | None = None,
-    event_id: str | None = None,
-) -> NewEvent:
-    """The card in it has no etag: that is known only once the change is committed."""
-    data = CardData(
-        team_id=board.team_id,
-        board_id=board.id,
-        by=by,
-        card=card.summary(etag=""),
-        from_column=origin,
-        changes=changes or [],
-    )
-    return NewEvent(kind, f"board/{board.id}", data, (team_group(board.team_id),), event_id)
 
 
 def _shown(card: CardRecord, etag: str) -> Card:

@@ -5,15 +5,15 @@ from collections.abc import Callable
 from shared.boards.models import BoardView, ColumnChange, NewColumn
 from shared.core import ids
 from shared.core.access import Access, Principal
+from shared.core.board_events import board_updated
 from shared.core.boards import BoardRecord, BoardRepository, board_partition
 from shared.core.errors import Conflict, Invalid
-from shared.core.events import BoardData, EventPage, NewEvent, parse
+from shared.core.events import EventPage, parse
 from shared.core.permissions import Action
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Put
 from shared.core.resources import Board, CardSummary, Column
 from shared.core.store import Commit, Store, retry_stale
-from shared.core.teams import team_group
 
 MAX_COLUMNS = 30
 
@@ -123,11 +123,6 @@ class BoardService:
             return board
 
         return await retry_stale(attempt)
-
-
-def board_updated(board: BoardRecord, policy: AgentPolicy) -> NewEvent:
-    data = BoardData(team_id=board.team_id, board_id=board.id, columns=board.columns, agents=policy.availability(board))
-    return NewEvent("board.updated", f"board/{board.id}", data, (team_group(board.team_id),))
 
 
 def _place_after(board: BoardRecord, column_id: str) -> int:

@@ -110,6 +110,10 @@ def board_partition(scope: str) -> str:
     return f"boards/{scope}"
 
 
+def card_partition(card_id: str) -> str:
+    return board_partition(ids.scope_of(card_id, "card"))
+
+
 def card_key(card_id: str) -> str:
     return f"card/{card_id}"
 

@@ -298,3 +298,13 @@ class WebhookSender(Protocol):
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> int:
         """The HTTP status. Raises Unavailable when nobody answered within 15 s."""
         ...
+
+
+class WebhookSigner(Protocol):
+    """Standard Webhooks: id, timestamp and HMAC-SHA256 over them and the body."""
+
+    def headers(self, secret: str, message_id: str, moment: datetime, body: bytes) -> dict[str, str]: ...
+
+    def verify(self, secret: str, headers: Mapping[str, str], body: bytes) -> str:
+        """The message id. Raises Unauthenticated for a bad, missing or stale signature. Replays pass: dedupe by id."""
+        ...

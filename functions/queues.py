@@ -1,0 +1,79 @@
+"""Queue triggers, and the poison triggers that turn what a queue gave up on into something people see."""
+
+import json
+from collections.abc import Awaitable, Callable
+
+import azure.functions as func
+
+from functions.context import platform
+from shared.core.errors import NotFound, PlatformError
+from shared.core.log import Log, correlation
+from shared.core.ports import Json
+
+log = Log(__name__)
+
+CONNECTION = "AzureWebJobsStorage"
+QUEUES = ("provisioning", "agent-runs", "webhooks", "usage")
+
+
+def register(app: func.FunctionApp) -> None:
+    consumers: dict[str, Callable[[Json], Awaitable[None]]] = {
+        "provisioning": lambda message: platform().runner.handle(message),
+        "agent-runs": lambda message: platform().lifecycle.handle(message),
+        "webhooks": lambda message: platform().webhooks.deliver(message),
+        "usage": lambda message: platform().usage.record(message),
+    }
+    for queue, consume in consumers.items():
+        _trigger(app, queue, _consumer(queue, consume))
+        _trigger(app, f"{queue}-poison", _poison(queue))
+
+
+def _trigger(app: func.FunctionApp, queue: str, handler: Callable[..., Awaitable[None]]) -> None:
+    trigger = app.queue_trigger(arg_name="msg", queue_name=queue, connection=CONNECTION)
+    app.function_name(queue.replace("-", "_"))(trigger(handler))
+
+
+def _consumer(queue: str, consume: Callable[[Json], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+    async def handle(msg: func.QueueMessage) -> None:
+        body = json.loads(msg.get_body())
+        correlation.set(str(body.get("task_id") or body.get("run_id") or msg.id))
+        log.debug("queue.message", queue=queue, dequeue_count=msg.dequeue_count)
+        await consume(body)
+
+    return handle
+
+
+def _poison(queue: str) -> Callable[..., Awaitable[None]]:
+    async def handle(msg: func.QueueMessage) -> None:
+        """Record an incident and tell whom it concerns; raising would only try this again."""
+        body = _readable(msg.get_body())
+        reason = f"Its message was given up after repeated failures (queue {queue})."
+        await platform().incidents.record(queue, body, reason, str(msg.id))
+        log.warning("queue.poison", queue=queue, message_id=msg.id)
+        try:
+            await _tell(queue, body, reason)
+        except (PlatformError, KeyError) as error:
+            log.warning("queue.poison_untold", queue=queue, reason=str(error))
+
+    return handle
+
+
+async def _tell(queue: str, body: Json, reason: str) -> None:
+    here = platform()
+    try:
+        if queue == "provisioning":
+            await here.runner.abandon(body["task_id"], reason)
+        elif queue == "agent-runs" and "run_id" in body:
+            await here.lifecycle.abandon(body["run_id"], reason)
+        elif queue == "webhooks":
+            await here.webhooks.give_up(body, "the agent's address did not answer")
+    except NotFound:
+        log.info("queue.poison_of_nothing", queue=queue)
+
+
+def _readable(raw: bytes) -> Json:
+    try:
+        body = json.loads(raw)
+    except ValueError:
+        return {"raw": raw.decode(errors="replace")[:10_000]}
+    return body if isinstance(body, dict) else {"raw": str(body)[:10_000]}

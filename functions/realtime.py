@@ -1,0 +1,13 @@
+"""/api/realtime: where browsers get their events from."""
+
+from fastapi import APIRouter
+
+from functions.context import Caller, Here
+from shared.teams.models import RealtimeConnection
+
+router = APIRouter(prefix="/api/realtime", tags=["realtime"])
+
+
+@router.get("/negotiate")
+async def negotiate(here: Here, caller: Caller) -> RealtimeConnection:
+    return await here.teams.connect(caller)

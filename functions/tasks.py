@@ -1,0 +1,38 @@
+"""/api/tasks."""
+
+from typing import Literal
+
+from fastapi import APIRouter
+from pydantic import BaseModel
+
+from functions.boards import After, Limit
+from functions.context import Caller, Here
+from shared.core.events import EventPage
+from shared.core.resources import Task
+
+router = APIRouter(prefix="/api/tasks", tags=["tasks"])
+
+
+class TaskList(BaseModel):
+    items: list[Task]
+
+
+@router.get("")
+async def list_tasks(here: Here, caller: Caller, owner: Literal["me"] = "me") -> TaskList:
+    teams = await here.teams.mine(caller)
+    return TaskList(items=await here.tasks.mine(caller, [team.task_id for team in teams]))
+
+
+@router.get("/{task_id}")
+async def get_task(here: Here, caller: Caller, task_id: str) -> Task:
+    return await here.tasks.get(caller, task_id)
+
+
+@router.get("/{task_id}/events")
+async def task_events(here: Here, caller: Caller, task_id: str, after: After = 0, limit: Limit = 500) -> EventPage:
+    return await here.tasks.events(caller, task_id, after, limit)
+
+
+@router.post("/{task_id}/retry", status_code=202)
+async def retry_task(here: Here, caller: Caller, task_id: str) -> Task:
+    return await here.tasks.retry(caller, task_id)

@@ -1,0 +1,50 @@
+"""/api/teams/{id}/usage and /api/incidents: what operators look at."""
+
+from fastapi import APIRouter, Response
+from pydantic import BaseModel
+
+from functions.context import Caller, Here
+from shared.core.errors import NotFound
+from shared.core.incidents import Incident
+from shared.core.permissions import Action
+from shared.core.resources import Usage
+from shared.core.usage import DayUsage, RunUsage, team_usage, usage_by_day, usage_by_run
+
+router = APIRouter(prefix="/api", tags=["usage"])
+
+
+class TeamUsage(BaseModel):
+    total: Usage
+    runs: list[RunUsage]
+    days: list[DayUsage]
+
+
+class IncidentList(BaseModel):
+    items: list[Incident]
+
+
+@router.get("/teams/{team_id}/usage")
+async def get_team_usage(here: Here, caller: Caller, team_id: str) -> TeamUsage:
+    await here.access.require(caller, team_id, Action.READ)
+    documents = here.store.documents
+    return TeamUsage(
+        total=await team_usage(documents, team_id),
+        runs=await usage_by_run(documents, team_id),
+        days=await usage_by_day(documents, team_id),
+    )
+
+
+@router.get("/incidents")
+async def list_incidents(here: Here, caller: Caller) -> IncidentList:
+    """Messages that queues gave up on. Platform admins only."""
+    if not caller.platform_admin:
+        raise NotFound("There is nothing here.")
+    return IncidentList(items=await here.incidents.list())
+
+
+@router.post("/incidents/{incident_id}/replay", status_code=202)
+async def replay_incident(here: Here, caller: Caller, incident_id: str) -> Response:
+    if not caller.platform_admin:
+        raise NotFound("There is nothing here.")
+    await here.incidents.replay(incident_id)
+    return Response(status_code=202)

@@ -1,0 +1,26 @@
+"""/api/workspaces."""
+
+from fastapi import APIRouter, Response
+
+from functions.context import Caller, Here
+from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceList
+
+router = APIRouter(prefix="/api/workspaces", tags=["workspaces"])
+
+
+@router.get("")
+async def list_workspaces(here: Here, caller: Caller) -> WorkspaceList:
+    teams = await here.teams.mine(caller)
+    return WorkspaceList(items=await here.workspaces.of_teams(caller, [team.id for team in teams]))
+
+
+@router.post("", status_code=202)
+async def create_workspace(here: Here, caller: Caller, body: NewWorkspace, response: Response) -> StartedWorkspace:
+    started = await here.workspaces.create(caller, body)
+    response.headers["location"] = f"/api/tasks/{started.task_id}"
+    return started
+
+
+@router.get("/{workspace_id}")
+async def get_workspace(here: Here, caller: Caller, workspace_id: str) -> Workspace:
+    return await here.workspaces.get(caller, workspace_id)

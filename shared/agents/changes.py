@@ -1,0 +1,136 @@
+"""The commits of a run's life: a run, its card's badge and its event always change together."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from shared.agents.models import AgentRecord
+from shared.core import ids, rank
+from shared.core.board_events import card_event
+from shared.core.boards import (
+    BoardRecord,
+    BoardRepository,
+    CardRecord,
+    RunRecord,
+    board_partition,
+    card_key,
+    run_key,
+)
+from shared.core.clock import iso
+from shared.core.errors import NotFound
+from shared.core.events import NewEvent, RunData
+from shared.core.ports import Op, Put
+from shared.core.resources import Actor, Run, RunBadge
+from shared.core.store import Commit, Message, Store
+from shared.core.teams import team_group
+from shared.core.usage import run_usage
+
+RUNS_QUEUE = "agent-runs"
+UNWATCHED_SECONDS = 45
+"""A run nobody has looked at for so long after it was due is taken up by the watchdog."""
+
+type RunEventType = Literal[
+    "agent.queued", "agent.starting", "agent.started", "agent.completed", "agent.failed", "agent.cancelled"
+]
+
+
+@dataclass(slots=True)
+class LoadedRun:
+    """A run with its board and, unless it was deleted, its card."""
+
+    run: RunRecord
+    run_etag: str
+    board: BoardRecord
+    card: CardRecord | None
+    card_etag: str
+
+
+class RunChanges:
+    def __init__(self, store: Store, boards: BoardRepository) -> None:
+        self._store, self._boards = store, boards
+
+    async def load(self, run_id: str) -> LoadedRun:
+        run, etag = await self._boards.run(run_id)
+        board, _ = await self._boards.board(ids.scope_of(run_id, "run"))
+        try:
+            card, card_etag = await self._boards.card(run.card_id)
+        except NotFound:
+            card, card_etag = None, ""
+        return LoadedRun(run=run, run_etag=etag, board=board, card=card, card_etag=card_etag)
+
+    async def shown(self, run: RunRecord) -> Run:
+        """The run with what it has used so far."""
+        run.usage = await run_usage(self._store.documents, run.team_id, run.id)
+        return run.run(await self._store.events.last(f"run/{run.id}"))
+
+    async def save(self, loaded: LoadedRun, kind: RunEventType | None, delay: float | None) -> None:
+        """Commit run and card. With `delay`, somebody looks at the run again after so many seconds."""
+        run, card = loaded.run, loaded.card
+        run.epoch += 1
+        run.check_at = iso(self._store.clock.now() + timedelta(seconds=(delay or 0) + UNWATCHED_SECONDS))
+        ops: list[Op] = [Put(run_key(run.id), run.json_body(), loaded.run_etag or None)]
+        events: list[NewEvent] = []
+        if kind is not None:
+            events.append(await self._event(kind, run))
+        if card is not None and kind is not None:
+            card.run = RunBadge(id=run.id, status=run.status)
+            events += await self._hand_back(loaded.board, card, run)
+            ops.append(Put(card_key(card.id), card.json_body(), loaded.card_etag))
+        messages = [] if delay is None else [Message(RUNS_QUEUE, run_message(run), delay)]
+        partition = board_partition(ids.scope_of(run.id, "run"))
+        etags = await self._store.commit(Commit(partition, ops, events, messages, watch=[run.reference]))
+        loaded.run_etag = etags[run_key(run.id)]
+        loaded.card_etag = etags.get(card_key(run.card_id), "")
+
+    async def _event(self, kind: RunEventType, run: RunRecord) -> NewEvent:
+        data = RunData(team_id=run.team_id, board_id=run.board_id, card_id=run.card_id, run=await self.shown(run))
+        return NewEvent(kind, f"run/{run.id}", data, (team_group(run.team_id),))
+
+    async def _hand_back(self, board: BoardRecord, card: CardRecord, run: RunRecord) -> list[NewEvent]:
+        """A card whose run succeeded goes to review, unless a person has moved it elsewhere."""
+        if run.status != "succeeded":
+            return []
+        card.result = run.result
+        card.updated_at = iso(self._store.clock.now())
+        review = board.first("review")
+        origin = card.column_id
+        if review is None or not any(c.id == origin and c.kind == "start" for c in board.columns):
+            return [card_event("card.updated", board, card, agent_actor(board), changes=["result"])]
+        waiting = [c for c, _ in await self._boards.cards(ids.scope_of(card.id, "card")) if c.column_id == review.id]
+        card.column_id, card.rank = review.id, rank.between(waiting[-1].rank if waiting else None, None)
+        return [card_event("card.moved", board, card, agent_actor(board), origin=origin)]
+
+
+def agent_actor(board: BoardRecord) -> Actor:
+    return Actor(id=board.agent.agent_id if board.agent else "agent", name="Agent", kind="agent")
+
+
+def run_message(run: RunRecord) -> dict[str, object]:
+    return {"version": 1, "run_id": run.id, "epoch": run.epoch}
+
+
+def branch_name(card: CardRecord) -> str:
+    """The card's own branch: every run of the card continues on it."""
+    words = "".join(char if char.isascii() and char.isalnum() else " " for char in card.title.lower()).split()
+    slug = "-".join(words)[:40].strip("-") or "card"
+    return f"agent/{slug}-{card.id[-6:]}"
+
+
+def new_run(
+    run_id: str, card: CardRecord, board: BoardRecord, agent: AgentRecord, demo: bool, attempt: int, by: str, now: str
+) -> RunRecord:
+    return RunRecord(
+        id=run_id,
+        card_id=card.id,
+        board_id=board.id,
+        team_id=board.team_id,
+        status="queued",
+        attempt=attempt,
+        branch=branch_name(card),
+        model=agent.model,
+        demo_model=demo,
+        limits=agent.limits,
+        created_at=now,
+        started_by=by,
+        check_at=now,
+    )

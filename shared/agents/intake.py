@@ -1,0 +1,95 @@
+"""From a signed webhook to a run: verified, deduplicated, routed, once per move."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from shared.agents.changes import LoadedRun, RunChanges, new_run
+from shared.agents.models import AgentRecord, WebhookAnswer
+from shared.agents.repository import AgentRepository
+from shared.core import ids
+from shared.core.boards import BoardRepository
+from shared.core.clock import iso
+from shared.core.errors import BadRequest, Exists, NotFound, Unauthenticated
+from shared.core.events import CardEvent, parse
+from shared.core.log import Log
+from shared.core.policy import AgentPolicy
+from shared.core.ports import Secrets, WebhookSigner
+from shared.core.store import Store, retry_stale
+
+log = Log(__name__)
+
+
+class WebhookIntake:
+    def __init__(
+        self,
+        store: Store,
+        agents: AgentRepository,
+        boards: BoardRepository,
+        changes: RunChanges,
+        secrets: Secrets,
+        signer: WebhookSigner,
+        policy: AgentPolicy,
+    ) -> None:
+        self._store, self._agents, self._boards, self._changes = store, agents, boards, changes
+        self._secrets, self._signer, self._policy = secrets, signer, policy
+
+    async def receive(self, agent_id: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
+        """Unauthenticated for a bad signature; an event that starts nothing is answered with the reason."""
+        try:
+            agent = await self._agents.agent(agent_id)
+        except NotFound:
+            raise Unauthenticated("The signature does not fit any agent here.") from None
+        secret = await self._secrets.get(agent.secret_name)
+        if secret is None:
+            raise Unauthenticated("The signature does not fit any agent here.")
+        self._signer.verify(secret, headers, body)
+        event = _parsed(body)
+        if not isinstance(event, CardEvent) or event.type != "card.moved" or event.data.board_id != agent.board_id:
+            return WebhookAnswer(run_id=None, reason="Only moves of cards on this agent's board start runs.")
+        return await self.start(agent, event)
+
+    async def start(self, agent: AgentRecord, event: CardEvent, failure: str | None = None) -> WebhookAnswer:
+        """A run for this move. The same event gives the same run, however often it comes."""
+        run_id = ids.scoped("run", agent.scope, ids.digest(event.id)[:20])
+        return await retry_stale(lambda: self._start(run_id, agent, event, failure))
+
+    async def _start(self, run_id: str, agent: AgentRecord, event: CardEvent, failure: str | None) -> WebhookAnswer:
+        board, _ = await self._boards.board(agent.scope)
+        try:
+            card, etag = await self._boards.card(event.data.card.id)
+        except NotFound:
+            return WebhookAnswer(run_id=None, reason="The card was deleted.")
+        if not any(c.id == event.data.card.column_id and c.kind == "start" for c in board.columns):
+            return WebhookAnswer(run_id=None, reason="The card's column does not start agents.")
+        attempt = 1 + sum(run.card_id == card.id for run in await self._boards.runs(agent.scope))
+        now = iso(self._store.clock.now())
+        demo = self._policy.demo_model
+        run = new_run(run_id, card, board, agent, demo, attempt, event.data.by.name, now)
+        loaded = LoadedRun(run, "", board, card, etag)
+        try:
+            if failure is None:
+                await self._changes.save(loaded, "agent.queued", delay=0)
+            else:
+                run.status, run.reason, run.finished_at = "failed", failure, now
+                await self._changes.save(loaded, "agent.failed", delay=0)
+        except Exists:
+            log.info("run.duplicate", run_id=run_id)
+        return WebhookAnswer(run_id=run_id)
+
+    async def undelivered(self, event: dict[str, Any], reason: str) -> None:
+        """The webhook never arrived: a run that failed for this reason, which a person can retry."""
+        moved = parse({**event, "sequence": 0})
+        if not isinstance(moved, CardEvent):
+            return
+        board, _ = await self._boards.board(ids.board_scope(moved.data.board_id))
+        if board.agent is not None:
+            await self.start(await self._agents.agent(board.agent.agent_id), moved, reason)
+
+
+def _parsed(body: bytes) -> Any:
+    try:
+        return parse({"sequence": 0, **orjson.loads(body)})
+    except (orjson.JSONDecodeError, TypeError, ValueError):
+        raise BadRequest("The body is not an event of this platform.") from None

@@ -1,0 +1,234 @@
+"""The run life cycle: queued -> starting -> running -> succeeded | failed | cancelled, and never stuck.
+
+Every look at a run is a queue message with the run's epoch; each look raises the epoch and sends the next one, so
+there is one chain. The watchdog takes up a run whose chain broke.
+"""
+
+import contextlib
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+
+from shared.agents.changes import LoadedRun, RunChanges
+from shared.agents.intake import WebhookIntake
+from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff
+from shared.agents.repository import AgentRepository
+from shared.core.boards import RunRecord
+from shared.core.clock import iso, parse
+from shared.core.errors import Invalid, NotFound, PlatformError, Stale
+from shared.core.log import Log
+from shared.core.policy import AgentPolicy
+from shared.core.ports import Blobs, Comparison, ContainerHost, Job, JobSpec, Json, Repositories, Tokens
+from shared.core.resources import RUN_OVER, RepositoryInfo, RunResult
+from shared.core.store import Store, retry_stale
+
+log = Log(__name__)
+
+RUN_AUDIENCE = "run"
+LOOK_SECONDS = {"starting": 2.0, "running": 5.0}
+_STARTS = 5
+_GRACE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class RunPorts:
+    """What the life cycle needs of the outside."""
+
+    host: ContainerHost
+    repositories: Repositories
+    tokens: Tokens
+    blobs: Blobs
+
+
+class RunLifecycle:
+    def __init__(
+        self,
+        store: Store,
+        agents: AgentRepository,
+        changes: RunChanges,
+        intake: WebhookIntake,
+        policy: AgentPolicy,
+        ports: RunPorts,
+        api_url: str,
+    ) -> None:
+        self._store, self._agents, self._changes, self._intake = store, agents, changes, intake
+        self._policy, self._ports, self._api_url = policy, ports, api_url
+
+    async def handle(self, message: Json) -> None:
+        """A queue message. Duplicates, late and reordered ones are no-ops."""
+        if message.get("version") != 1:
+            raise Invalid(f"Unknown message version {message.get('version')!r}.")
+        if "undelivered" in message:
+            await self._intake.undelivered(message["undelivered"], message["reason"])
+            return
+        try:
+            loaded = await self._changes.load(message["run_id"])
+        except NotFound:
+            log.warning("run.unknown", run_id=message["run_id"])
+            return
+        if loaded.run.epoch == message["epoch"]:
+            with contextlib.suppress(Stale):  # somebody else took this look
+                await self._look(loaded)
+
+    async def _look(self, loaded: LoadedRun) -> None:
+        run = loaded.run
+        if run.status in RUN_OVER:
+            return await self._clean_up(run)
+        if run.status == "queued":
+            return await self._launch(loaded)
+        job = await self._ports.host.job(run.job_name)
+        if job is None and run.status == "starting":
+            return await self._launch(loaded)
+        if job is None or job.status == "exited":
+            return await self._ended_without_result(loaded, job)
+        if self._overdue(run):
+            return await self._fail(loaded, f"Stopped after {run.limits.seconds} s, the time limit of this run.")
+        return await self._changes.save(loaded, None, LOOK_SECONDS[run.status])
+
+    async def _launch(self, loaded: LoadedRun) -> None:
+        run = loaded.run
+        refusal = self._policy.refusal(loaded.board)
+        if refusal is not None or loaded.card is None:
+            return await self._fail(loaded, refusal or "The card was deleted before its agent started.")
+        first = run.status == "queued"
+        run.status, run.started_at = "starting", run.started_at or iso(self._store.clock.now())
+        await self._changes.save(loaded, "agent.starting" if first else None, LOOK_SECONDS["starting"])
+        agent = await self._agents.agent(loaded.board.agent.agent_id) if loaded.board.agent else None
+        if agent is None:
+            return await self._fail(loaded, "This board has no agent.")
+        try:
+            await self._ports.host.start_job(await self._job(run, agent))
+        except PlatformError as error:
+            await self._launch_failed(loaded, error)
+        return None
+
+    async def _launch_failed(self, loaded: LoadedRun, error: PlatformError) -> None:
+        run = loaded.run
+        run.dispatch_failures += 1
+        log.warning("run.launch_failed", run_id=run.id, reason=error.detail)
+        if not error.transient or run.dispatch_failures >= _STARTS:
+            return await self._fail(loaded, f"No container could be started. {error.detail}")
+        return await self._changes.save(loaded, None, 2.0**run.dispatch_failures)
+
+    async def _job(self, run: RunRecord, agent: AgentRecord) -> JobSpec:
+        claims = {
+            "team_id": run.team_id,
+            "card_id": run.card_id,
+            "key_hash": agent.key_hash,
+            "cap": round(run.limits.spend_cap_usd * 1_000_000),
+        }
+        token = await self._ports.tokens.sign(RUN_AUDIENCE, run.id, claims, run.limits.seconds + _GRACE)
+        env = {"API_URL": self._api_url, "RUN_ID": run.id, "RUN_TOKEN": token}
+        return JobSpec(run.job_name, run.team_id, ("agent_container",), env, run.limits.seconds + _GRACE)
+
+    async def _ended_without_result(self, loaded: LoadedRun, job: Job | None) -> None:
+        code = "" if job is None or job.exit_code is None else f" (exit code {job.exit_code})"
+        await self._fail(loaded, f"The agent's container ended before it reported a result{code}.")
+
+    def _overdue(self, run: RunRecord) -> bool:
+        allowed = timedelta(seconds=run.limits.seconds + _GRACE)
+        return run.started_at is not None and parse(run.started_at) + allowed < self._store.clock.now()
+
+    async def _clean_up(self, run: RunRecord) -> None:
+        await self._ports.host.stop_job(run.job_name)
+        await self._store.settle(run.reference)
+
+    # -- endings --------------------------------------------------------------------------------
+
+    async def complete(self, run_id: str, completion: RunCompletion) -> RunRecord:
+        """The container's own report. Success counts only when the repository shows it. Safe to repeat."""
+        loaded = await self._changes.load(run_id)
+        if loaded.run.status in RUN_OVER:
+            return loaded.run
+        result, reason = None, completion.reason or "The agent gave no reason."
+        if completion.outcome == "succeeded":
+            result, reason = await self._evidence(loaded, completion)
+        return await retry_stale(lambda: self._complete(run_id, completion, result, reason))
+
+    async def _complete(
+        self, run_id: str, completion: RunCompletion, result: RunResult | None, reason: str
+    ) -> RunRecord:
+        loaded = await self._changes.load(run_id)
+        run = loaded.run
+        if run.status in RUN_OVER:
+            return run
+        run.turns, run.summary = max(run.turns, completion.turns), completion.summary
+        if result is None:
+            await self._fail(loaded, reason)
+            return run
+        run.status, run.result, run.finished_at = "succeeded", result, iso(self._store.clock.now())
+        await self._changes.save(loaded, "agent.completed", delay=3)
+        log.info("run.succeeded", run_id=run_id, turns=run.turns)
+        return run
+
+    async def _evidence(self, loaded: LoadedRun, completion: RunCompletion) -> tuple[RunResult | None, str]:
+        """What the branch holds, or None and why that is no success."""
+        repository, run = loaded.board.repository, loaded.run
+        if repository is None or completion.commit is None:
+            return None, "The agent reported success without a commit."
+        if await self._ports.repositories.branch_sha(repository.full_name, run.branch) != completion.commit:
+            return (
+                None,
+                f"The agent reported success, but branch {run.branch} does not hold its commit.",
+            )
+        found = await self._ports.repositories.compare(repository.full_name, repository.default_branch, run.branch)
+        if not found.commits:
+            return None, f"The agent reported success, but branch {run.branch} holds no change."
+        await self._ports.blobs.put(f"runs/{run.id}/diff.json", _diff_json(found))
+        return _result(run, repository, completion.commit, found), ""
+
+    async def cancel(self, run_id: str, reason: str) -> RunRecord:
+        """End a run now; its job is stopped next. One that is over stays as it is."""
+
+        async def attempt() -> RunRecord:
+            loaded = await self._changes.load(run_id)
+            run = loaded.run
+            if run.status not in RUN_OVER:
+                run.status, run.reason, run.finished_at = "cancelled", reason, iso(self._store.clock.now())
+                await self._changes.save(loaded, "agent.cancelled", delay=0)
+            return run
+
+        return await retry_stale(attempt)
+
+    async def abandon(self, run_id: str, reason: str) -> None:
+        """The queue gave up on this run's messages."""
+        loaded = await self._changes.load(run_id)
+        if loaded.run.status not in RUN_OVER:
+            await self._fail(loaded, reason)
+
+    async def _fail(self, loaded: LoadedRun, reason: str) -> None:
+        run = loaded.run
+        run.status, run.reason, run.finished_at = "failed", reason, iso(self._store.clock.now())
+        await self._changes.save(loaded, "agent.failed", delay=3)
+        log.info("run.failed", run_id=run.id, reason=reason)
+
+    async def watch(self) -> int:
+        """Take up every run whose chain of looks broke; returns how many. Called by a timer."""
+        resumed = 0
+        for reference in await self._store.open_work("run"):
+            try:
+                loaded = await self._changes.load(reference.split("/", 1)[1])
+            except NotFound:
+                continue  # its commit is still to come, or the sweeper has it
+            if parse(loaded.run.check_at) < self._store.clock.now():
+                with contextlib.suppress(Stale):
+                    await self._changes.save(loaded, None, delay=0)
+                    resumed += 1
+                    log.warning("run.resumed", run_id=loaded.run.id)
+        return resumed
+
+
+def _result(run: RunRecord, repository: RepositoryInfo, commit: str, found: Comparison) -> RunResult:
+    return RunResult(
+        run_id=run.id,
+        branch=run.branch,
+        commit=commit,
+        commits=found.commits,
+        additions=sum(file.additions for file in found.files),
+        deletions=sum(file.deletions for file in found.files),
+        files_changed=len(found.files),
+        html_url=f"{repository.html_url}/compare/{repository.default_branch}...{run.branch}",
+    )
+
+
+def _diff_json(found: Comparison) -> bytes:
+    return RunDiff(files=[DiffFile(**asdict(file)) for file in found.files]).model_dump_json().encode()

@@ -1,0 +1,161 @@
+"""Agents, and what their containers ask and tell."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.core.resources import RepositoryInfo, Resource, Run, RunLimits
+
+
+class AgentRecord(Resource):
+    """`portal/agent/<id>`: who answers a board's webhooks, with which model and limits."""
+
+    id: str
+    team_id: str
+    scope: str
+    board_id: str
+    name: str
+    secret_name: str
+    key_hash: str
+    model: str
+    limits: RunLimits
+    created_at: str
+
+
+class WebhookAnswer(BaseModel):
+    """`reason` says why an event starts no run."""
+
+    run_id: str | None
+    reason: str | None = None
+
+
+class RunList(BaseModel):
+    items: list[Run]
+
+
+class DiffFile(BaseModel):
+    """`patch` is a unified diff without file headers; None for binary or very large files."""
+
+    path: str
+    status: str
+    additions: int
+    deletions: int
+    patch: str | None
+
+
+class RunDiff(BaseModel):
+    files: list[DiffFile]
+
+
+class StoppedRuns(BaseModel):
+    stopped: int
+
+
+# -- container side ---------------------------------------------------------------------------------
+
+
+class ContextChecklistItem(BaseModel):
+    text: str
+    done: bool
+
+
+class ContextComment(BaseModel):
+    author: str
+    body: str
+    created_at: str
+
+
+class ContextCard(BaseModel):
+    id: str
+    title: str
+    body: str
+    labels: list[str]
+    checklist: list[ContextChecklistItem]
+    comments: list[ContextComment]
+
+
+class ContextRepository(BaseModel):
+    full_name: str
+    clone_url: str
+    default_branch: str
+
+    @classmethod
+    def of(cls, info: RepositoryInfo) -> "ContextRepository":
+        return cls(full_name=info.full_name, clone_url=info.clone_url, default_branch=info.default_branch)
+
+
+class ContextLimits(BaseModel):
+    turns: int
+    seconds: int
+    tokens: int
+
+
+class PreviousRun(BaseModel):
+    reason: str | None
+
+
+class RunContext(BaseModel):
+    """All that a container needs to know to work on its card."""
+
+    run_id: str
+    card: ContextCard
+    repository: ContextRepository
+    branch: str
+    model: str
+    limits: ContextLimits
+    previous: PreviousRun | None
+
+
+class AgentEvent(BaseModel):
+    """One thing an agent did; `kind` says which other fields are there."""
+
+    model_config = ConfigDict(extra="forbid")
+    id: str = Field(min_length=1, max_length=64)
+    time: str
+    kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
+    text: str | None = Field(None, max_length=100_000)
+    turn: int | None = None
+    stop_reason: str | None = None
+    usage: dict[str, Any] | None = None
+    tool_use_id: str | None = None
+    name: str | None = None
+    input: dict[str, Any] | None = None
+    output: str | None = Field(None, max_length=100_000)
+    is_error: bool | None = None
+    duration_ms: int | None = None
+    sha: str | None = None
+    message: str | None = None
+    files: list[str] | None = None
+    branch: str | None = None
+
+
+class AgentEvents(BaseModel):
+    events: list[AgentEvent] = Field(max_length=100)
+
+
+class AgentEventsAnswer(BaseModel):
+    """`stop`: end now. `comments`: what people wrote on the card since the last call."""
+
+    stop: bool
+    comments: list[ContextComment]
+
+
+class GitCredentials(BaseModel):
+    username: str
+    password: str = Field(repr=False)
+    expires_at: str
+
+
+class AgentComment(BaseModel):
+    body: str = Field(min_length=1, max_length=16_000)
+
+
+class RunCompletion(BaseModel):
+    """An agent's own word on how it ended; success is checked against the repository."""
+
+    outcome: Literal["succeeded", "failed"]
+    summary: str | None = Field(None, max_length=16_000)
+    reason: str | None = Field(None, max_length=2_000)
+    branch: str | None = None
+    commit: str | None = None
+    turns: int = 0

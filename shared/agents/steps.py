@@ -1,0 +1,63 @@
+"""Provisioning step: the board's agent, with its own webhook secret."""
+
+import base64
+import secrets
+
+from shared.agents.models import AgentRecord
+from shared.agents.repository import AgentRepository
+from shared.core import ids
+from shared.core.board_events import board_updated
+from shared.core.boards import AgentRef, BoardRepository, board_partition
+from shared.core.clock import iso
+from shared.core.policy import AgentPolicy
+from shared.core.ports import Json, Put, Secrets
+from shared.core.resources import RunLimits
+from shared.core.store import Commit, Store, retry_stale
+from shared.tasks.models import StepContext
+
+
+class AgentSteps:
+    def __init__(
+        self,
+        store: Store,
+        agents: AgentRepository,
+        boards: BoardRepository,
+        secret_store: Secrets,
+        policy: AgentPolicy,
+        model: str,
+        limits: RunLimits,
+        api_url: str,
+    ) -> None:
+        self._store, self._agents, self._boards, self._secrets = store, agents, boards, secret_store
+        self._policy, self._model, self._limits, self._api_url = policy, model, limits, api_url
+
+    async def provision_agent(self, ctx: StepContext) -> Json:
+        scope = ctx.subject.id
+        agent_id = ids.scoped("agent", scope, "default")
+        secret_name = f"webhook-{scope}"
+        if await self._secrets.get(secret_name) is None:
+            await self._secrets.put(secret_name, "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
+        agent = AgentRecord(
+            id=agent_id,
+            team_id=ctx.team_id,
+            scope=scope,
+            board_id=ids.board_id(scope),
+            name="Agent",
+            secret_name=secret_name,
+            key_hash=ctx.state["llm_key"],
+            model=self._model,
+            limits=self._limits,
+            created_at=iso(self._store.clock.now()),
+        )
+        await self._agents.save(agent)
+        url = f"{self._api_url}/api/agents/{agent_id}/webhook"
+        await retry_stale(
+            lambda: self._attach(scope, AgentRef(agent_id=agent_id, webhook_url=url, secret_name=secret_name))
+        )
+        return {"agent_id": agent_id}
+
+    async def _attach(self, scope: str, agent: AgentRef) -> None:
+        board, etag = await self._boards.board(scope)
+        board.agent = agent
+        put = Put("board", board.json_body(), etag)
+        await self._store.commit(Commit(board_partition(scope), [put], [board_updated(board, self._policy)]))

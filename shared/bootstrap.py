@@ -1,0 +1,239 @@
+"""Settings -> Platform: the only place that wires ports to adapters and services to ports."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from shared.adapters.file_blobs import FileBlobs
+from shared.adapters.file_secrets import FileSecrets
+from shared.adapters.http_webhooks import HttpWebhooks
+from shared.adapters.jsonl_events import JsonlEvents
+from shared.adapters.jwt_tokens import JwtTokens
+from shared.adapters.standard_webhooks import StandardWebhooks
+from shared.adapters.tinydb_documents import TinyDbDocuments
+from shared.agents.changes import RunChanges
+from shared.agents.container import ContainerApi
+from shared.agents.intake import WebhookIntake
+from shared.agents.lifecycle import RunLifecycle, RunPorts
+from shared.agents.repository import AgentRepository
+from shared.agents.service import RunService
+from shared.agents.steps import AgentSteps
+from shared.auth.repository import AuthRepository
+from shared.auth.service import AuthRules, AuthService
+from shared.boards.cards import CardService
+from shared.boards.service import BoardService
+from shared.boards.steps import BoardSteps
+from shared.core.access import Access
+from shared.core.boards import BoardRepository
+from shared.core.clock import Clock, SystemClock
+from shared.core.errors import Invalid
+from shared.core.incidents import Incidents
+from shared.core.policy import AgentPolicy
+from shared.core.ports import (
+    Blobs,
+    ContainerHost,
+    Counters,
+    Documents,
+    EventLog,
+    IdentityProvider,
+    Queues,
+    Realtime,
+    Repositories,
+    Secrets,
+    Tokens,
+    WebhookSender,
+    WebhookSigner,
+)
+from shared.core.resources import RunLimits
+from shared.core.settings import Settings
+from shared.core.store import Store
+from shared.llm.gateway import Gateway
+from shared.llm.keys import Keys
+from shared.llm.service import UsageRecorder
+from shared.llm.spend import Spend
+from shared.llm.steps import LlmSteps
+from shared.llm.upstream import Upstream
+from shared.tasks.plans import Steps, plans
+from shared.tasks.runner import Runner
+from shared.tasks.service import TaskService
+from shared.teams.repository import TeamRepository
+from shared.teams.service import TeamService
+from shared.teams.steps import TeamSteps
+from shared.webhooks.service import WebhookService
+from shared.workspaces.repository import WorkspaceRepository
+from shared.workspaces.service import WorkspaceService
+from shared.workspaces.steps import WorkspaceSteps
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Everything outside, behind its Protocol."""
+
+    documents: Documents
+    event_log: EventLog
+    blobs: Blobs
+    secrets: Secrets
+    queues: Queues
+    realtime: Realtime
+    counters: Counters
+    identity: IdentityProvider
+    tokens: Tokens
+    repositories: Repositories
+    host: ContainerHost
+    upstream: Upstream
+    sender: WebhookSender
+    signer: WebhookSigner
+    clock: Clock
+    closers: tuple[Callable[[], Awaitable[None]], ...] = field(default=())
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What triggers and routers call."""
+
+    settings: Settings
+    store: Store
+    tokens: Tokens
+    auth: AuthService
+    teams: TeamService
+    workspaces: WorkspaceService
+    boards: BoardService
+    cards: CardService
+    tasks: TaskService
+    runs: RunService
+    container: ContainerApi
+    intake: WebhookIntake
+    lifecycle: RunLifecycle
+    runner: Runner
+    webhooks: WebhookService
+    llm: Gateway
+    usage: UsageRecorder
+    access: Access
+    incidents: Incidents
+    closers: tuple[Callable[[], Awaitable[None]], ...]
+
+    async def close(self) -> None:
+        for close in self.closers:
+            await close()
+
+
+def adapters(settings: Settings) -> Ports:
+    """The adapters that these settings choose. Nothing is connected yet, and SDKs load when first used."""
+    from shared.adapters.anthropic_upstream import AnthropicUpstream
+    from shared.adapters.entra import EntraIdentity
+    from shared.adapters.github import GitHubRepositories
+    from shared.adapters.redis_counters import RedisCounters
+    from shared.adapters.storage_queues import StorageQueues
+    from shared.adapters.web_pubsub import WebPubSubRealtime
+
+    clock = SystemClock()
+    root = settings.data_path
+    secrets = FileSecrets(root / "secrets")
+    queues = StorageQueues(settings.queue_connection)
+    realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
+    counters = RedisCounters(settings.redis_url)
+    host = _container_host(settings)
+    upstream = AnthropicUpstream(settings.anthropic_base_url, settings.anthropic_api_key)
+    sender = HttpWebhooks()
+    return Ports(
+        documents=TinyDbDocuments(root),
+        event_log=JsonlEvents(root),
+        blobs=FileBlobs(root / "blobs"),
+        secrets=secrets,
+        queues=queues,
+        realtime=realtime,
+        counters=counters,
+        identity=EntraIdentity(
+            settings.entra_authority,
+            settings.entra_client_id,
+            settings.entra_client_secret,
+            settings.entra_allowed_tenants,
+        ),
+        tokens=JwtTokens(secrets, settings.public_api_url, clock),
+        repositories=GitHubRepositories(
+            settings.github_api_url,
+            settings.github_org,
+            settings.github_app_id,
+            settings.github_installation_id,
+            settings.github_app_key,
+        ),
+        host=host,
+        upstream=upstream,
+        sender=sender,
+        signer=StandardWebhooks(),
+        clock=clock,
+        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, host.close),
+    )
+
+
+def _container_host(settings: Settings) -> ContainerHost:
+    if settings.container_host != "process":
+        raise Invalid(f"CONTAINER_HOST={settings.container_host!r} is not a driver. Use: process.")
+    from shared.adapters.process_host import ProcessHost
+
+    return ProcessHost(settings.data_path)
+
+
+def build(settings: Settings, ports: Ports) -> Platform:
+    """Wire the services."""
+    store = Store(ports.documents, ports.event_log, ports.queues, ports.realtime, ports.clock)
+    access = Access(ports.documents)
+    boards, agents = BoardRepository(ports.documents), AgentRepository(ports.documents)
+    teams, workspaces = TeamRepository(ports.documents), WorkspaceRepository(ports.documents)
+    policy = _policy(settings, ports.host)
+    keys = Keys(ports.documents, ports.secrets, ports.tokens, ports.clock)
+    limits = RunLimits(
+        turns=settings.run_turn_limit,
+        seconds=settings.run_time_limit,
+        tokens=settings.run_token_limit,
+        spend_cap_usd=settings.run_spend_cap_usd,
+    )
+    steps = Steps(
+        teams=TeamSteps(store, teams, ports.host, ports.blobs, settings.host_team_capacity),
+        boards=BoardSteps(store),
+        llm=LlmSteps(keys),
+        agents=AgentSteps(
+            store, agents, boards, ports.secrets, policy, settings.agent_model, limits, settings.public_api_url
+        ),
+        workspaces=WorkspaceSteps(
+            store, workspaces, boards, ports.repositories, ports.host, policy, settings.github_template
+        ),
+    )
+    runner = Runner(store, plans(steps))
+    changes = RunChanges(store, boards)
+    intake = WebhookIntake(store, agents, boards, changes, ports.secrets, ports.signer, policy)
+    run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
+    lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
+    usage = UsageRecorder(store)
+    rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin)
+    return Platform(
+        settings=settings,
+        store=store,
+        tokens=ports.tokens,
+        auth=AuthService(AuthRepository(ports.documents), ports.identity, ports.tokens, ports.clock, rules),
+        teams=TeamService(store, teams, access, runner, ports.realtime, settings.public_web_url),
+        workspaces=WorkspaceService(store, workspaces, access, runner, settings.import_schemes),
+        boards=BoardService(store, boards, access, policy),
+        cards=CardService(store, boards, access, policy),
+        tasks=TaskService(store, access, runner),
+        runs=RunService(store, access, agents, boards, changes, lifecycle, policy, ports.blobs),
+        container=ContainerApi(store, boards, changes, lifecycle, ports.repositories, ports.tokens),
+        intake=intake,
+        lifecycle=lifecycle,
+        runner=runner,
+        webhooks=WebhookService(ports.secrets, ports.signer, ports.sender, ports.queues, ports.clock),
+        llm=Gateway(keys, Spend(ports.counters), ports.upstream, ports.queues, usage, ports.clock),
+        usage=usage,
+        access=access,
+        incidents=Incidents(ports.documents, ports.queues, ports.clock),
+        closers=ports.closers,
+    )
+
+
+def _policy(settings: Settings, host: ContainerHost) -> AgentPolicy:
+    own_upstream = settings.anthropic_base_url != Settings.anthropic_base_url
+    return AgentPolicy(
+        demo_model=settings.demo_model,
+        isolated=host.isolated,
+        allow_unsandboxed=settings.allow_unsandboxed,
+        has_upstream=bool(settings.anthropic_api_key) or own_upstream,
+    )

@@ -1,0 +1,48 @@
+"""What a queue gave up on, kept where people can see it and send it again."""
+
+from shared.core import ids
+from shared.core.clock import Clock, iso
+from shared.core.errors import NotFound
+from shared.core.ports import Delete, Documents, Json, Put, Queues
+from shared.core.resources import Resource
+
+PARTITION = "incidents/all"
+
+
+class Incident(Resource):
+    """`body` is the message as it was, undecodable ones as text under `raw`."""
+
+    id: str
+    queue: str
+    body: Json
+    reason: str
+    at: str
+
+
+class Incidents:
+    def __init__(self, documents: Documents, queues: Queues, clock: Clock) -> None:
+        self._documents, self._queues, self._clock = documents, queues, clock
+
+    async def record(self, queue: str, body: Json, reason: str, message_id: str) -> Incident:
+        """Safe to repeat with the same queue message id."""
+        incident = Incident(
+            id=ids.digest(f"{queue}/{message_id}")[:20],
+            queue=queue,
+            body=body,
+            reason=reason,
+            at=iso(self._clock.now()),
+        )
+        await self._documents.commit(PARTITION, [Put(f"incident/{incident.id}", incident.json_body(), "*")])
+        return incident
+
+    async def list(self) -> list[Incident]:
+        docs = await self._documents.query(PARTITION, "incident/")
+        return sorted((Incident.model_validate(doc.body) for doc in docs), key=lambda incident: incident.at)
+
+    async def replay(self, incident_id: str) -> None:
+        """Send the message again and forget the incident."""
+        doc = await self._documents.get(PARTITION, f"incident/{incident_id}")
+        if doc is None or "raw" in doc.body["body"]:
+            raise NotFound("There is no such incident, or its message cannot be read.")
+        await self._queues.send(doc.body["queue"], doc.body["body"])
+        await self._documents.commit(PARTITION, [Delete(doc.id)])

@@ -1,0 +1,48 @@
+"""Tasks as their owners see them."""
+
+from shared.core.access import Access, Principal
+from shared.core.errors import NotFound
+from shared.core.events import EventPage, parse
+from shared.core.permissions import Action
+from shared.core.resources import Task
+from shared.core.store import Store
+from shared.tasks.models import TaskRecord
+from shared.tasks.runner import Runner
+
+
+class TaskService:
+    def __init__(self, store: Store, access: Access, runner: Runner) -> None:
+        self._store, self._access, self._runner = store, access, runner
+
+    async def get(self, principal: Principal, task_id: str) -> Task:
+        return await self._shown(await self._allowed(principal, task_id, Action.READ))
+
+    async def mine(self, principal: Principal, task_ids: list[str]) -> list[Task]:
+        """Those of the given tasks that the caller started, newest first."""
+        found: list[Task] = []
+        for task_id in task_ids:
+            try:
+                record, _ = await self._runner.load(task_id)
+            except NotFound:
+                continue  # its commit is still to come
+            if record.owner_id == principal.user_id:
+                found.append(await self._shown(record))
+        return sorted(found, key=lambda task: task.created_at, reverse=True)
+
+    async def events(self, principal: Principal, task_id: str, after: int, limit: int) -> EventPage:
+        await self._allowed(principal, task_id, Action.READ)
+        subject = f"task/{task_id}"
+        items = [parse(event) for event in await self._store.events.read(subject, after, limit)]
+        return EventPage(items=items, last=await self._store.events.last(subject))
+
+    async def retry(self, principal: Principal, task_id: str) -> Task:
+        await self._allowed(principal, task_id, Action.MANAGE_TEAM)
+        return await self._shown(await self._runner.retry(task_id))
+
+    async def _allowed(self, principal: Principal, task_id: str, action: Action) -> TaskRecord:
+        record, _ = await self._runner.load(task_id)
+        await self._access.require(principal, record.team_id, action)
+        return record
+
+    async def _shown(self, record: TaskRecord) -> Task:
+        return record.task(await self._store.events.last(f"task/{record.id}"))

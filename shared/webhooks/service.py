@@ -1,0 +1,53 @@
+"""Delivers signed webhooks: one queue message, one POST."""
+
+from typing import Any
+
+import orjson
+
+from shared.core.clock import Clock
+from shared.core.errors import Invalid, Unavailable
+from shared.core.log import Log
+from shared.core.ports import Json, Queues, Secrets, WebhookSender, WebhookSigner
+from shared.webhooks.models import Delivery
+
+log = Log(__name__)
+
+RUNS_QUEUE = "agent-runs"
+
+
+class WebhookService:
+    def __init__(
+        self, secrets: Secrets, signer: WebhookSigner, sender: WebhookSender, queues: Queues, clock: Clock
+    ) -> None:
+        self._secrets, self._signer, self._sender = secrets, signer, sender
+        self._queues, self._clock = queues, clock
+
+    async def deliver(self, message: Json) -> None:
+        """POST the event, signed. Raises Unavailable when trying again may help; a refusal ends the delivery."""
+        delivery = Delivery.model_validate(message)
+        secret = await self._secrets.get(delivery.secret_name)
+        if secret is None:
+            return await self.give_up(message, "its signing secret is gone")
+        body = orjson.dumps(delivery.event)
+        headers = self._signer.headers(secret, delivery.event_id, self._clock.now(), body)
+        status = await self._sender.post(delivery.url, body, {**headers, "content-type": "application/json"})
+        if status < 300:
+            log.info("webhook.delivered", event_id=delivery.event_id, status=status)
+            return None
+        if status in (408, 425, 429) or status >= 500:
+            raise Unavailable(f"The subscriber answered {status}.")
+        return await self.give_up(message, f"the agent's address answered {status}")
+
+    async def give_up(self, message: Json, reason: str) -> None:
+        """Tell the run life cycle, so that whoever moved the card learns that no agent came."""
+        try:
+            delivery = Delivery.model_validate(message)
+        except ValueError:
+            raise Invalid("This is not a webhook delivery.") from None
+        body: dict[str, Any] = {
+            "version": 1,
+            "undelivered": delivery.event,
+            "reason": f"The webhook could not be delivered: {reason}.",
+        }
+        await self._queues.send(RUNS_QUEUE, body)
+        log.warning("webhook.given_up", event_id=delivery.event_id, reason=reason)

@@ -1,0 +1,53 @@
+"""Workspaces: a team with a board, a Git repository and an agent."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from shared.core.permissions import Role
+from shared.core.resources import RepositoryInfo, Resource
+
+
+class NewWorkspace(BaseModel):
+    """`import_url`: copy this Git repository instead of starting from the template."""
+
+    model_config = ConfigDict(extra="forbid")
+    name: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+    import_url: str | None = Field(None, max_length=2000)
+
+
+class WorkspaceRecord(Resource):
+    id: str
+    name: str
+    slug: str
+    status: Literal["pending", "active", "failed"] = "pending"
+    team_id: str
+    repository: RepositoryInfo | None = None
+    import_url: str | None
+    task_id: str
+    error: str | None = None
+    created_by: str
+    created_at: str
+
+
+class Workspace(BaseModel):
+    id: str
+    name: str
+    status: Literal["pending", "active", "failed"]
+    team_id: str
+    board_id: str
+    role: Role
+    repository: RepositoryInfo | None
+    import_url: str | None
+    task_id: str
+    error: str | None
+    created_at: str
+
+
+class WorkspaceList(BaseModel):
+    items: list[Workspace]
+
+
+class StartedWorkspace(BaseModel):
+    workspace: Workspace
+    task_id: str

@@ -1,0 +1,101 @@
+"""Workspaces: created from a name, with their team, board, repository and agent."""
+
+import re
+from urllib.parse import urlsplit
+
+from shared.core import ids
+from shared.core.access import Access, Principal
+from shared.core.clock import iso
+from shared.core.errors import Invalid, PlatformError
+from shared.core.permissions import Action, Role
+from shared.core.ports import Put
+from shared.core.resources import Subject
+from shared.core.store import Commit, Store
+from shared.core.teams import TeamRecord, founding
+from shared.tasks.runner import Runner
+from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceRecord
+from shared.workspaces.repository import WorkspaceRepository, workspace_partition
+
+
+class WorkspaceService:
+    def __init__(
+        self,
+        store: Store,
+        repository: WorkspaceRepository,
+        access: Access,
+        runner: Runner,
+        import_schemes: tuple[str, ...],
+    ) -> None:
+        self._store, self._repository, self._access = store, repository, access
+        self._runner, self._import_schemes = runner, import_schemes
+
+    async def create(self, principal: Principal, request: NewWorkspace) -> StartedWorkspace:
+        """202: the workspace exists as `pending`, and a task provisions it."""
+        source = self._import_source(request.import_url)
+        workspace_id, team_id, task_id = ids.new_workspace(), ids.new_team(), ids.sortable()
+        now = iso(self._store.clock.now())
+        workspace = WorkspaceRecord(
+            id=workspace_id,
+            name=request.name,
+            slug=_slug(request.name),
+            team_id=team_id,
+            import_url=source,
+            task_id=task_id,
+            created_by=principal.user_id,
+            created_at=now,
+        )
+        team = TeamRecord(
+            id=team_id,
+            name=request.name,
+            workspace_id=workspace_id,
+            scope=workspace_id,
+            task_id=task_id,
+            created_by=principal.user_id,
+            created_at=now,
+        )
+        plan = "workspace.import" if source else "workspace.create"
+        subject = Subject(kind="workspace", id=workspace_id, name=request.name)
+        task = self._runner.creation(task_id, plan, subject, team_id, principal.user_id, {})
+        await self._repository.reserve_name(workspace.slug, workspace_id)
+        put = Put("workspace", workspace.json_body())
+        try:
+            follow = [*founding(team, principal), task]
+            await self._store.commit(Commit(workspace_partition(workspace_id), [put], follow=follow))
+        except PlatformError:
+            await self._repository.release_name(workspace.slug)
+            raise
+        return StartedWorkspace(workspace=_shown(workspace, Role.OWNER), task_id=task_id)
+
+    async def get(self, principal: Principal, workspace_id: str) -> Workspace:
+        workspace, _ = await self._repository.workspace(workspace_id)
+        role = await self._access.require(principal, workspace.team_id, Action.READ)
+        return _shown(workspace, role)
+
+    async def of_teams(self, principal: Principal, team_ids: list[str]) -> list[Workspace]:
+        """The workspaces of these teams, in their order."""
+        found = [await self._repository.of_team(team_id) for team_id in team_ids]
+        return [await self.get(principal, workspace_id) for workspace_id in found if workspace_id]
+
+    def _import_source(self, url: str | None) -> str | None:
+        if not url or not url.strip():
+            return None
+        parts = urlsplit(url.strip())
+        if parts.scheme not in self._import_schemes:
+            allowed = ", ".join(f"{scheme}://" for scheme in self._import_schemes)
+            raise Invalid(f"A repository can be imported from {allowed} addresses only.")
+        if parts.username or parts.password:
+            raise Invalid("Put no credentials into the address: it is kept with the workspace.")
+        return url.strip()
+
+
+def _slug(name: str) -> str:
+    """The name as a repository name: letters, digits and dashes."""
+    slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    if not slug:
+        raise Invalid("The name needs at least one letter (a-z) or digit: the repository is named after it.")
+    return slug
+
+
+def _shown(workspace: WorkspaceRecord, role: Role) -> Workspace:
+    shown = workspace.model_dump(exclude={"slug", "created_by"})
+    return Workspace(**shown, role=role, board_id=ids.board_id(workspace.id))

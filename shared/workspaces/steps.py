@@ -1,0 +1,130 @@
+"""Provisioning steps of a workspace: its repository, and opening it."""
+
+import re
+
+from shared.core.board_events import board_updated
+from shared.core.boards import BoardRepository, board_partition
+from shared.core.errors import Conflict, Unavailable
+from shared.core.events import NewEvent, ProvisionedData
+from shared.core.policy import AgentPolicy
+from shared.core.ports import ContainerHost, Job, JobSpec, Json, Put, Repositories, Repository
+from shared.core.resources import RepositoryInfo
+from shared.core.store import Commit, Store, retry_stale
+from shared.core.teams import team_group
+from shared.tasks.models import Later, StepContext
+from shared.workspaces.models import WorkspaceRecord
+from shared.workspaces.repository import WorkspaceRepository, workspace_partition
+
+_PROGRESS = re.compile(r"^progress (\d+)(?: (.*))?$", re.MULTILINE)
+_DEFAULT_BRANCH = re.compile(r"^default-branch (\S+)$", re.MULTILINE)
+IMPORT_SECONDS = 900
+
+
+class WorkspaceSteps:
+    def __init__(
+        self,
+        store: Store,
+        workspaces: WorkspaceRepository,
+        boards: BoardRepository,
+        repositories: Repositories,
+        host: ContainerHost,
+        policy: AgentPolicy,
+        template: str,
+    ) -> None:
+        self._store, self._workspaces, self._boards = store, workspaces, boards
+        self._repositories, self._host, self._policy, self._template = repositories, host, policy, template
+
+    async def create_repository(self, ctx: StepContext) -> Json:
+        """Our own repository: from the template, or empty when one is imported next."""
+        workspace, _ = await self._workspaces.workspace(ctx.subject.id)
+        imported = workspace.import_url is not None
+        template = None if imported else self._template or None
+        made = await self._repositories.ensure(
+            workspace.slug, f"Repository of workspace {workspace.name}", template, empty=imported
+        )
+        return {"repository": made.full_name}
+
+    async def import_repository(self, ctx: StepContext) -> Json | Later:
+        """Copy branches and tags in a container job, which has git; the job's own log tells how far it is."""
+        workspace, _ = await self._workspaces.workspace(ctx.subject.id)
+        name = f"import-{ctx.task_id}-{ctx.state.get('import_attempt', 0)}"
+        job = await self._host.job(name) or await self._start_import(ctx, workspace, name)
+        if job.status == "running":
+            told = _PROGRESS.findall(job.log_tail)
+            progress, note = (float(told[-1][0]) / 100, told[-1][1]) if told else (None, "Starting")
+            return Later(0.5, progress, note or None)
+        if job.exit_code != 0:
+            await self._host.stop_job(name)
+            raise Conflict(_reason(job))
+        branch = _DEFAULT_BRANCH.search(job.log_tail)
+        return {"default_branch": branch.group(1) if branch else None}
+
+    async def _start_import(self, ctx: StepContext, workspace: WorkspaceRecord, name: str) -> Job:
+        target = await self._target(ctx)
+        token = await self._repositories.platform_token(target.full_name)
+        env = {
+            "SOURCE_URL": workspace.import_url or "",
+            "TARGET_URL": target.clone_url,
+            "TARGET_TOKEN": token.token,
+        }
+        return await self._host.start_job(
+            JobSpec(name, ctx.team_id, ("agent_container.importer",), env, IMPORT_SECONDS)
+        )
+
+    async def publish_repository(self, ctx: StepContext) -> Json:
+        """Protect the default branch, and let the workspace and its board know their repository."""
+        target = await self._target(ctx)
+        branch = ctx.state.get("default_branch") or target.default_branch
+        await self._repositories.protect(target.full_name, branch)
+        info = RepositoryInfo(
+            full_name=target.full_name,
+            html_url=target.html_url,
+            clone_url=target.clone_url,
+            default_branch=branch,
+        )
+        await retry_stale(lambda: self._attach(ctx, info))
+        return {"default_branch": branch}
+
+    async def _target(self, ctx: StepContext) -> Repository:
+        found = await self._repositories.get(ctx.state["repository"])
+        if found is None:
+            raise Unavailable("The repository is not there yet.")
+        return found
+
+    async def _attach(self, ctx: StepContext, info: RepositoryInfo) -> None:
+        scope = ctx.subject.id
+        workspace, etag = await self._workspaces.workspace(scope)
+        workspace.repository = info
+        await self._save(workspace, etag)
+        board, board_etag = await self._boards.board(scope)
+        board.repository = info
+        put = Put("board", board.json_body(), board_etag)
+        await self._store.commit(Commit(board_partition(scope), [put], [board_updated(board, self._policy)]))
+
+    async def open_workspace(self, ctx: StepContext) -> Json:
+        async def attempt() -> None:
+            workspace, etag = await self._workspaces.workspace(ctx.subject.id)
+            workspace.status, workspace.error = "active", None
+            data = ProvisionedData(team_id=ctx.team_id, workspace_id=workspace.id, name=workspace.name)
+            event = NewEvent("workspace.provisioned", f"team/{ctx.team_id}", data, (team_group(ctx.team_id),))
+            await self._save(workspace, etag, event)
+
+        await retry_stale(attempt)
+        return {}
+
+    async def failed(self, ctx: StepContext, reason: str) -> None:
+        async def attempt() -> None:
+            workspace, etag = await self._workspaces.workspace(ctx.subject.id)
+            workspace.status, workspace.error = "failed", reason
+            await self._save(workspace, etag)
+
+        await retry_stale(attempt)
+
+    async def _save(self, workspace: WorkspaceRecord, etag: str, *events: NewEvent) -> None:
+        put = Put("workspace", workspace.json_body(), etag)
+        await self._store.commit(Commit(workspace_partition(workspace.id), [put], events))
+
+
+def _reason(job: Job) -> str:
+    lines = [line for line in job.log_tail.splitlines() if line.strip() and not _PROGRESS.match(line)]
+    return lines[-1] if lines else f"The import ended with exit code {job.exit_code}."

@@ -1,6 +1,5 @@
 """Carries out a card, one tool call a turn. The progress so far is replayed from the conversation: nothing is kept."""
 
-import re
 from collections import deque
 from collections.abc import Generator, Iterable
 from dataclasses import dataclass
@@ -9,14 +8,9 @@ from local.model.conversation import Card, Comment, Conversation, ToolCall
 from local.model.grammar import UNDERSTOOD, Append, Create, GrammarError, Instruction, Replace, Run, parse
 from local.model.markdown import code
 from local.model.messages import Json
+from local.model.outputs import View, failure, is_missing, last_line, nothing_to_commit
 from local.model.usage import compact, tokens
 
-_NUMBERED = re.compile(r"^ *(\d+)\t(.*)$")
-_NOT_SHOWN = re.compile(r"^\[lines \d+ to (\d+) not shown.*\]$", re.M)
-_CHARACTERS_LEFT_OUT = re.compile(r"^\[\.\.\. \d+ characters left out \.\.\.\]$", re.M)
-_FAILED = re.compile(r"\[(exit status -?[1-9]\d*|stopped after \d+ seconds[^\]\n]*)\]\s*$")
-_MISSING = re.compile(r"does not exist|no such file", re.I)
-_NOTHING = re.compile(r"^(there is )?nothing to commit", re.I)
 _TOOLS: dict[type, tuple[str, ...]] = {
     Create: ("create",),
     Replace: ("view", "replace"),
@@ -59,7 +53,12 @@ def next_turn(conversation: Conversation, offered: frozenset[str], room: int) ->
     answer: ToolCall | None = None
 
     def go_on() -> Turn:
-        ahead = next(turns) if turn is None else turns.send(answer) if answer or not turn.call else turn
+        if turn is None:
+            ahead = next(turns)
+        elif answer or not turn.call:
+            ahead = turns.send(answer)
+        else:
+            ahead = turn
         while ahead.call is None and worker.inbox:
             ahead = next(turns)
         return ahead
@@ -99,8 +98,8 @@ class _Worker:
         todo += self._from_comments()
         if not todo:
             raise Blocked(f"The card holds no instruction. {UNDERSTOOD}")
+        report: list[str] = []
         while True:
-            report: list[str] = []
             while todo:
                 self._require(todo)
                 report.append((yield from self._carry_out(todo.popleft())))
@@ -109,10 +108,9 @@ class _Worker:
             todo += self._from_comments()
             if not todo:
                 yield from self._finish(report)
-            while not todo:
-                todo += self._from_comments()
-                if not todo:
-                    yield Turn("The card is done. A comment with further instructions would be carried out as well.")
+                report = []
+            while not (todo := todo or deque(self._from_comments())):
+                yield Turn("The card is done. A comment with further instructions would be carried out as well.")
 
     def _instructions(self, where: str, text: str) -> list[Instruction]:
         try:
@@ -150,7 +148,7 @@ class _Worker:
 
     def _replace(self, wanted: Replace) -> Turns[str]:
         path = code(wanted.path)
-        view = _View((yield from self._must(f"I look at {path} before I change it.", "view", {"path": wanted.path})))
+        view = View((yield from self._must(f"I look at {path} before I change it.", "view", {"path": wanted.path})))
         if view.shows_replaced(wanted):
             return f"Left {path} as it is: the new text is there already, and the old one is not."
         old = wanted.old
@@ -163,11 +161,11 @@ class _Worker:
     def _append(self, wanted: Append) -> Turns[str]:
         path = code(wanted.path)
         seen = yield from self._use(f"I look at {path} to find its end.", "view", {"path": wanted.path})
-        if seen.is_error and _MISSING.search(seen.output):
+        if seen.is_error and is_missing(seen.output):
             return (yield from self._create(wanted.path, wanted.text))
         if seen.is_error:
-            raise Blocked(f"I could not look at {path}: {_last_line(seen.output)}")
-        view = _View(seen.output)
+            raise Blocked(f"I could not look at {path}: {last_line(seen.output)}")
+        view = View(seen.output)
         if view.ends_with(wanted.text):
             return f"Left {path} as it is: it ends with that text already."
         end = {"path": wanted.path, "line": view.count, "text": wanted.text}
@@ -177,20 +175,18 @@ class _Worker:
     def _run(self, wanted: Run) -> Turns[str]:
         name = _command_name(wanted.command)
         result = yield from self._use(f"I run {name}.", "bash", {"command": wanted.command})
-        failed = _FAILED.search(result.output)
-        if result.is_error or failed:
-            how = failed[1] if failed else "error"
-            raise Blocked(f"The command {name} failed ({how}): {_last_line(_FAILED.sub('', result.output))}")
+        if reason := failure(result.output, result.is_error):
+            raise Blocked(f"The command {name} failed ({reason[0]}): {reason[1]}")
         return f"Ran {name}: it succeeded."
 
     def _commit(self) -> Turns[str]:
         message = self._card.title or "Carry out the card"
         said = "Every instruction is carried out, so I commit the work."
         result = yield from self._use(said, "commit", {"message": message})
-        if _NOTHING.match(result.output):
+        if nothing_to_commit(result.output):
             return "Nothing changed, so there is no commit."
         if result.is_error:
-            raise Blocked(f"The commit failed: {_last_line(result.output)}")
+            raise Blocked(f"The commit failed: {last_line(result.output)}")
         return f"Committed as {message!r}."
 
     def _finish(self, report: list[str]) -> Turns[None]:
@@ -211,7 +207,7 @@ class _Worker:
         """The output of a call that has to succeed."""
         result = yield from self._use(said, tool, arguments)
         if result.is_error:
-            raise Blocked(f"The tool {tool} failed for {code(arguments['path'])}: {_last_line(result.output)}")
+            raise Blocked(f"The tool {tool} failed for {code(arguments['path'])}: {last_line(result.output)}")
         return result.output
 
     def _use(self, said: str, tool: str, arguments: Json) -> Turns[ToolCall]:
@@ -227,28 +223,6 @@ class _Worker:
         return result
 
 
-class _View:
-    """What the output of the tool view says of a file. `count` is how many lines the file has."""
-
-    def __init__(self, output: str) -> None:
-        numbered = [found for line in output.split("\n") if (found := _NUMBERED.match(line))]
-        hidden = _NOT_SHOWN.search(output)
-        self.count = int(hidden[1]) if hidden else max((int(found[1]) for found in numbered), default=0)
-        self._whole = hidden is None and not _CHARACTERS_LEFT_OUT.search(output)
-        self._text = "".join(f"{found[2]}\n" for found in numbered)
-
-    def has_lines(self, text: str) -> bool:
-        return f"\n{text}\n" in f"\n{self._text}"
-
-    def ends_with(self, text: str) -> bool:
-        return self._whole and f"\n{self._text}".endswith(f"\n{text}")
-
-    def shows_replaced(self, wanted: Replace) -> bool:
-        """Whether the new text is there and the old one is not, except as part of the new one."""
-        rest = self._text.replace(wanted.new, "\0") if wanted.new else self._text
-        return self._whole and rest != self._text and wanted.old not in rest
-
-
 def _lines(text: str) -> str:
     count = len(text.removesuffix("\n").split("\n")) if text else 0
     return "1 line" if count == 1 else f"{count} lines"
@@ -256,8 +230,3 @@ def _lines(text: str) -> str:
 
 def _command_name(command: str) -> str:
     return f"a script of {_lines(command.removeprefix('set -e\n'))}" if "\n" in command else code(command)
-
-
-def _last_line(output: str) -> str:
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    return lines[-1] if lines else "it printed nothing"

@@ -2,7 +2,9 @@
 
 import asyncio
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -221,6 +223,31 @@ class TestCard:
         assert bench.read("x.html") == "<card>a</card>\n"
 
 
+class TestShippedExample:
+    async def test_its_card_is_carried_out_and_its_tests_pass(self, client: AsyncAnthropic, tmp_path: Path) -> None:
+        example = Workbench(tmp_path / "repository")
+        shutil.copytree(ROOT / "local/example/repository", example.root)
+        title, _, body = (ROOT / "local/example/card.md").read_text().removeprefix("# ").partition("\n")
+        await carry_out(client, example, card(body.strip(), title))
+        assert example.finished is not None
+        assert example.finished[0] == "done", example.finished[1]
+        assert "bash" in example.calls
+        assert {"create", "replace", "insert"} <= set(example.calls)
+        assert example.commits == ["Refuse text that is no duration, and write durations"]
+        assert example.read("README.md").endswith(
+            "- 0.1: `parse`\n- 0.2: `write`, and `parse` refuses text that is no duration\n"
+        )
+
+    @pytest.mark.parametrize("folder", ["local/example/repository", "infra/app-template"])
+    async def test_a_repository_people_start_from_passes_its_own_tests(self, folder: str) -> None:
+        command = [sys.executable, "-B", "-m", "unittest"]
+        done = await asyncio.to_thread(
+            subprocess.run, command, cwd=ROOT / folder, capture_output=True, text=True, timeout=60
+        )
+        assert done.returncode == 0, done.stderr
+        assert "Ran 3 tests" in done.stderr
+
+
 BLOCKED = [
     ("Make it nice, please.", "no instruction", []),
     ("Run: `ls`\nCreate `../x`:\n```\n```", "line 2", []),
@@ -337,6 +364,9 @@ class TestConversation:
         assert await talk.turn(client, comment("Run: `touch late`")) == "commit"
         assert await talk.until(client, "finish") == ["bash", "commit", "finish"]
         assert (bench.root / "late").exists()
+        assert bench.finished is not None
+        assert "Ran `true`" in bench.finished[1]
+        assert "Ran `touch late`" in bench.finished[1]
 
     async def test_a_comment_after_the_end_is_carried_out_too(self, client: AsyncAnthropic, bench: Workbench) -> None:
         talk = Dialogue(bench, [{"role": "user", "content": card("Run: `true`")}])
@@ -669,3 +699,16 @@ class TestErrors:
             head = await http.head("/")
             assert (head.status_code, head.content) == (200, b"")
             assert head.headers["request-id"].startswith("req_")
+
+
+class TestDocumentation:
+    async def test_the_documented_card_works(self, client: AsyncAnthropic, bench: Workbench) -> None:
+        page = (ROOT / "docs/demo-model.md").read_text()
+        documented = page.split("`````markdown\n")[1].split("`````")[0]
+        (bench.root / "greet").mkdir()
+        (bench.root / "greet/hello.py").write_text('print("Hello")\n')
+        await carry_out(client, bench, card(documented.replace("python3 -m unittest", "cat greet/hello.py")))
+        assert bench.finished is not None
+        assert bench.finished[0] == "done", bench.finished[1]
+        assert bench.read("greet/hello.py") == 'print(f"Hello, {DEFAULT}")\n'
+        assert bench.read("CHANGES.md") == "- The greeting names people.\n"

@@ -14,6 +14,7 @@ import socket
 import sys
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,6 +30,7 @@ from local.host_timers import TimerListener
 from shared.core.log import Log, to_stderr
 
 GRACE = 5.0
+_BACKLOG = 2048
 _SETTLE = 2.0  # to give cancelled messages back
 # The SDK's own retries start at 15 s; a poll that fails is repeated by the next poll anyway.
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
@@ -52,12 +54,12 @@ class FunctionHost:
         self._grace = grace
         self._config = config
         self._env = env
-        self._functions = functions
+        self._functions = [self._nudging(each) for each in functions]
         self._bind = (address, port)
         self._queues: list[QueueListener] = []
-        self._timers = [TimerListener(each) for each in functions if isinstance(each, TimerFunction)]
+        self._timers = [TimerListener(each) for each in self._functions if isinstance(each, TimerFunction)]
         http = [each for each in functions if isinstance(each, HttpFunction)]
-        self._server = _Server(HttpFunctions(http, config.route_prefix), grace)
+        self._server = _Server(HttpFunctions(http, config.route_prefix, self._nudge), grace)
         self._services = AsyncExitStack()
         self._tasks: list[asyncio.Task[None]] = []
         self.port = port
@@ -94,10 +96,32 @@ class FunctionHost:
         for task in done:
             task.result()
 
+    def _nudging(self, function: Function) -> Function:
+        if isinstance(function, HttpFunction):  # its work is done when its response has been sent, not when it returns
+            return function
+
+        async def call(**arguments: object) -> None:
+            try:
+                await function.call(**arguments)
+            finally:
+                self._nudge()
+
+        return replace(function, call=call)
+
+    def _nudge(self) -> None:
+        for queue in self._queues:
+            queue.nudge()
+
     def _listen(self) -> socket.socket:
+        # With the protocol named, asyncio turns Nagle's algorithm off; it costs 40 ms an answer otherwise.
+        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            return socket.create_server(self._bind, backlog=2048)
+            listening.bind(self._bind)
+            listening.listen(_BACKLOG)
+            return listening
         except OSError as error:
+            listening.close()
             raise AppInvalid(f"Cannot listen on port {self._bind[1]} ({error.strerror}): choose another one.") from None
 
     async def _queue_listeners(self) -> list[QueueListener]:

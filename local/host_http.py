@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from local.host_app import AppInvalid, HttpFunction
 from shared.core.log import Log
 
 _INVOCATION_HEADER = b"x-ms-invocation-id"
+_SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _PARAMETER = re.compile(r"\{(?P<all>\*{0,2})(?P<name>\w+)(?::(?P<kind>\w+))?(?P<optional>\?)?\}")
 _KINDS = {
     "int": r"-?\d+",
@@ -71,14 +72,17 @@ def _segment(segment: str, function: HttpFunction) -> tuple[str, int]:
 class HttpFunctions:
     """The ASGI application of a function app's HTTP triggers. No route, or no such method: 404, as in Azure."""
 
-    def __init__(self, functions: Sequence[HttpFunction], prefix: str) -> None:
+    def __init__(self, functions: Sequence[HttpFunction], prefix: str, wrote: Callable[[], None]) -> None:
+        """`wrote` is called after each invocation by a method that may change something."""
+        self._wrote = wrote
         self._routes = sorted((compile_route(prefix, function) for function in functions), key=lambda r: r.precedence)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         for route in self._routes:
             parameters = route.match(scope["method"], scope["path"])
             if parameters is not None:
-                return await _invoke(route.function, {**_stamped(scope), "path_params": parameters}, receive, send)
+                await _invoke(route.function, {**_stamped(scope), "path_params": parameters}, receive, send)
+                return None if scope["method"] in _SAFE else self._wrote()
         return await Response(status_code=404)(scope, receive, send)
 
 

@@ -25,6 +25,7 @@ from shared.core.log import Log
 
 _POISON = "-poison"
 _LONGEST_NAME = 63
+_NUDGED_SHARE = 0.25
 _GONE = (400, 404, 409)  # stale pop receipt, deleted message or queue, queue being deleted
 
 log = Log("local.host.queues")
@@ -55,10 +56,12 @@ class QueueListener:
         self._poison = _poison_client(service, function.queue)
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = asyncio.Event()
+        self._nudged = asyncio.Event()
 
     async def run(self) -> None:
         empty_polls = 0
         while not self._stopping.is_set():
+            self._nudged.clear()  # before the poll: what is written while it runs may have missed it
             messages = await self._receive()
             if self._stopping.is_set():
                 await self._release(messages)
@@ -68,13 +71,26 @@ class QueueListener:
                     self._start(message)
                 await self._room_for_a_batch()
             else:
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._stopping.wait(), self._delay(empty_polls))
+                await self._pause(self._delay(empty_polls))
                 empty_polls += 1
         await self._drain()
 
     def stop(self) -> None:
         self._stopping.set()
+        self._nudged.set()
+
+    def nudge(self) -> None:
+        """An invocation ended on this host and may have sent messages: poll soon, whatever the delay has grown to.
+
+        The Functions host does this for the queue a function writes to; which one that was is not known here.
+        """
+        self._nudged.set()
+
+    async def _pause(self, delay: float) -> None:
+        """Nudged, a quarter of `delay`: steady traffic elsewhere must not keep an empty queue being polled hard."""
+        quarter = asyncio.get_running_loop().time() + delay * _NUDGED_SHARE
+        if await _occurs(self._nudged, delay):
+            await _occurs(self._stopping, quarter - asyncio.get_running_loop().time())
 
     async def _release(self, messages: list[QueueMessage]) -> None:
         for message in messages:
@@ -206,6 +222,13 @@ class QueueListener:
 
     def _fields(self, message: QueueMessage) -> dict[str, object]:
         return {"queue": self._function.queue, "message_id": message.id, "dequeue_count": message.dequeue_count}
+
+
+async def _occurs(event: asyncio.Event, seconds: float) -> bool:
+    """Whether it is set within that time."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), max(0.0, seconds))
+    return event.is_set()
 
 
 def _poison_client(service: QueueServiceClient, queue: str) -> QueueClient | None:

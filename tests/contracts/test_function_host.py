@@ -229,6 +229,26 @@ class TestQueueTrigger:
             await jobs.send("first")
             await until(lambda: len(jobs.calls) == 1)
 
+    async def test_message_sent_by_a_request_is_picked_up_long_before_the_next_poll_is_due(self, jobs: Jobs):
+        app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
+        received = asyncio.Event()
+
+        @app.route("send", methods=["POST"])
+        async def send(req: Request) -> Response:
+            await jobs.send("hello")
+            return Response("sent")
+
+        @app.queue_trigger("message", jobs.queue.queue_name, connection="AzureWebJobsStorage")
+        async def work(message: func.QueueMessage) -> None:
+            received.set()
+
+        env = {"AzureWebJobsStorage": jobs.connection}
+        patient = HostConfig(queues=replace(QUICK, min_polling_interval=4, max_polling_interval=60))
+        async with FunctionHost(host_app.read(app, env), patient, env) as host, httpx.AsyncClient() as client:
+            await asyncio.sleep(1.5)
+            await client.post(f"http://127.0.0.1:{host.port}/api/send")
+            await asyncio.wait_for(received.wait(), 1)
+
     async def test_failing_message_of_a_poison_queue_stays_hidden_and_makes_no_further_queue(self, jobs: Jobs):
         async def fail(_: str) -> None:
             raise ValueError("broken")
@@ -425,6 +445,14 @@ class TestHttpTrigger:
         client, seen = http
         seen.released.set()
         assert (await client.post("/raw")).text == "onetwo"
+
+    async def test_answers_on_a_kept_connection_are_not_delayed(self, http: tuple[httpx.AsyncClient, Seen]):
+        took: list[float] = []
+        for _ in range(9):
+            begun = time.monotonic()
+            await http[0].get("/cards/latest")
+            took.append(time.monotonic() - begun)
+        assert sorted(took)[4] < 0.03  # a delayed acknowledgement takes 40 ms
 
     async def test_clients_cannot_choose_the_invocation_id(self, http: tuple[httpx.AsyncClient, Seen]):
         answer = await http[0].get("/cards/7", headers={"x-ms-invocation-id": "mine"})

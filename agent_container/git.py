@@ -24,6 +24,8 @@ _LASTING = (
     "could not read username",
     "credentials:",
     "not found",
+    "does not exist",
+    "not allowed",
     "403",
     "401",
     "rejected",
@@ -67,7 +69,7 @@ class Git:
         }
         self._channel = channel
 
-    async def local(self, cwd: Path, *arguments: str, stdin: bytes | None = None) -> Completed:
+    async def local(self, cwd: Path, *arguments: str, stdin: bytes = b"") -> Completed:
         return await run(["git", *arguments], cwd=cwd, env=self._env, timeout=_LOCAL_SECONDS, stdin=stdin)
 
     async def remote(self, cwd: Path, *arguments: str, on_error_line: Callable[[str], None] | None = None) -> Completed:
@@ -106,6 +108,7 @@ class Checkout:
         self._url = url
         self._default = default_branch
         self._base: str | None = None
+        self._cloned = False
 
     async def clone(self) -> None:
         """Clones and goes to the branch: the remote's if it is there, else a new one from the default branch."""
@@ -124,6 +127,7 @@ class Checkout:
         else:
             await self._do("symbolic-ref", "HEAD", f"refs/heads/{self.branch}")
         self._base = await self.head()
+        self._cloned = True
 
     async def head(self) -> str | None:
         """The commit the checkout stands on, None in a repository without commits."""
@@ -132,7 +136,7 @@ class Checkout:
 
     async def changed(self) -> bool:
         """Whether there are commits that this run made."""
-        return await self.head() != self._base
+        return self._cloned and await self.head() != self._base
 
     async def commit(self, message: str, hooks: bool = True) -> Commit | None:
         """Commits everything; None when there is nothing to commit."""
@@ -190,7 +194,7 @@ class Checkout:
     async def _has(self, reference: str) -> bool:
         return (await self._git.local(self.root, "show-ref", "--verify", "--quiet", reference)).status == 0
 
-    async def _do(self, *arguments: str, stdin: bytes | None = None) -> str:
+    async def _do(self, *arguments: str, stdin: bytes = b"") -> str:
         result = await self._git.local(self.root, *arguments, stdin=stdin)
         if result.status:
             said = "\n".join(part for part in (result.output.strip(), result.errors.strip()) if part)

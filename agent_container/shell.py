@@ -4,9 +4,12 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 _DRAIN_SECONDS = 0.5
 
@@ -54,7 +57,7 @@ async def run(
     timeout: float,  # noqa: ASYNC109 - the group must be killed before the time-out is reported
     limit: int = 1_000_000,
     merge: bool = False,
-    stdin: bytes | None = None,
+    stdin: bytes = b"",
     pass_fds: Sequence[int] = (),
     on_error_line: Callable[[str], None] | None = None,
 ) -> Completed:
@@ -62,58 +65,78 @@ async def run(
 
     Raises FileNotFoundError when there is no such program.
     """
-    process = await asyncio.create_subprocess_exec(
-        *command,
-        cwd=cwd,
-        env=dict(env),
-        stdin=asyncio.subprocess.DEVNULL if stdin is None else asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.STDOUT if merge else asyncio.subprocess.PIPE,
-        start_new_session=True,
-        pass_fds=tuple(pass_fds),
-    )
-    output, errors = Capped(limit), Capped(limit)
-    readers = [
-        asyncio.create_task(_read(stream, into, seen))
-        for stream, into, seen in ((process.stdout, output, None), (process.stderr, errors, on_error_line))
-        if stream is not None
-    ]
-    timed_out = False
+    with tempfile.TemporaryFile() as given:
+        given.write(stdin)
+        given.seek(0)
+        async with _Pipe(limit) as output, _Pipe(limit, on_error_line) as errors:
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                cwd=cwd,
+                env=dict(env),
+                stdin=given,
+                stdout=output.writing_end,
+                stderr=output.writing_end if merge else errors.writing_end,
+                start_new_session=True,
+                pass_fds=tuple(pass_fds),
+            )
+            timed_out = not await _ended(process, timeout)
+    return Completed(process.returncode or 0, output.text(), errors.text(), timed_out)
+
+
+async def _ended(process: asyncio.subprocess.Process, seconds: float) -> bool:
+    """Waits for the process, then ends whatever else is in its group; False when the time was up first."""
     try:
-        async with asyncio.timeout(timeout):
-            await _feed(process, stdin)
+        async with asyncio.timeout(seconds):
             await process.wait()
     except TimeoutError:
-        timed_out = True
+        return False
     finally:
         kill_group(process.pid)
         await process.wait()
-        _, late = await asyncio.wait(readers, timeout=_DRAIN_SECONDS)
-        for reader in late:
-            reader.cancel()
-    return Completed(process.returncode or 0, output.text(), errors.text(), timed_out)
+    return True
+
+
+class _Pipe:
+    """A pipe read into a bounded text.
+
+    asyncio's own pipes would not do: with them, waiting for a process waits for everyone who holds its output.
+    """
+
+    def __init__(self, limit: int, on_line: Callable[[str], None] | None = None) -> None:
+        self._kept = Capped(limit)
+        self._on_line = on_line
+        self._reading_end, self.writing_end = os.pipe()
+
+    async def __aenter__(self) -> Self:
+        stream = asyncio.StreamReader()
+        self._transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(self._reading_end, "rb", 0)
+        )
+        self._reader = asyncio.create_task(self._read(stream))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self.writing_end)
+        await asyncio.wait({self._reader}, timeout=_DRAIN_SECONDS)
+        self._reader.cancel()
+        self._transport.close()
+
+    def text(self) -> str:
+        return self._kept.text()
+
+    async def _read(self, stream: asyncio.StreamReader) -> None:
+        """Lines end with a line feed or, in progress displays, with a carriage return."""
+        rest = b""
+        while data := await stream.read(65536):
+            self._kept.add(data)
+            if self._on_line:
+                *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
+                for line in lines:
+                    self._on_line(line.decode(errors="replace"))
 
 
 def kill_group(pid: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-
-
-async def _feed(process: asyncio.subprocess.Process, data: bytes | None) -> None:
-    if process.stdin is None or data is None:
-        return
-    with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-        process.stdin.write(data)
-        await process.stdin.drain()
-    process.stdin.close()
-
-
-async def _read(stream: asyncio.StreamReader, into: Capped, on_line: Callable[[str], None] | None) -> None:
-    """Lines end with a line feed or, in progress displays, with a carriage return."""
-    rest = b""
-    while data := await stream.read(65536):
-        into.add(data)
-        if on_line:
-            *lines, rest = (rest + data).replace(b"\r", b"\n").split(b"\n")
-            for line in lines:
-                on_line(line.decode(errors="replace"))

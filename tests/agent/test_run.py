@@ -1,10 +1,14 @@
 """One run against a real HTTP API, real git over HTTP and a model that follows a script."""
 
 import asyncio
+from pathlib import Path
+
+import pytest
 
 from tests.agent.conftest import Agent
-from tests.agent.platform_api import PlatformApi, git, push_files
+from tests.agent.platform_api import PlatformApi, git, make_repository, push_files
 from tests.agent.scripted_model import finish, refused, say, turn, use
+from tests.serving import base_url, listening_socket, serve
 
 HELLO = use("create", path="hello.txt", content="hello\n")
 
@@ -133,6 +137,11 @@ class TestFailure:
         assert api.completion["reason"] == "Stopped after 3 seconds, the time limit of this run."
         assert asyncio.get_running_loop().time() - started < 20
 
+    async def test_a_time_limit_that_ends_before_the_clone(self, api: PlatformApi, agent: Agent) -> None:
+        api.limits["seconds"] = 0
+        await agent.run()
+        assert api.completion["reason"] == "Stopped after 0 seconds, the time limit of this run."
+
     async def test_spend_cap_speaks_with_the_gateways_words(self, api: PlatformApi, agent: Agent) -> None:
         api.model.turns = [refused(402, "The run reached its spend cap of $5.00.")]
         await agent.run()
@@ -192,6 +201,24 @@ class TestTrouble:
         api.model.turns = [turn(HELLO), turn(finish())]
         assert await agent.run() == 0
 
+    async def test_a_platform_that_crashes_mid_way_is_waited_for(self, tmp_path: Path) -> None:
+        api = PlatformApi(tmp_path / "repositories")
+        make_repository(api.repository, files={"README.md": "# Site\n"})
+        agent = Agent(api, tmp_path / "home")
+        agent.home.mkdir()
+        sock = listening_socket()
+        port, api.base_url = sock.getsockname()[1], base_url(sock)
+        api.model.turns = [turn(use("bash", command="sleep 2")), turn(HELLO), turn(finish())]
+        async with serve(api.app(), sock):
+            running = asyncio.create_task(agent.run())
+            while not api.of_kind("tool_use"):
+                await asyncio.sleep(0.02)
+        await asyncio.sleep(3)
+        assert not running.done()
+        async with serve(api.app(), listening_socket(port=port)):
+            assert await asyncio.wait_for(running, 60) == 0
+        assert len(api.of_kind("tool_result")) == 3
+
     async def test_a_broken_stream_repeats_the_turn(self, api: PlatformApi, agent: Agent) -> None:
         api.model.turns = [turn(HELLO), turn(say("..."), breaks=True), refused(529, "busy"), turn(finish())]
         assert await agent.run() == 0
@@ -204,6 +231,7 @@ class TestTrouble:
         assert not (agent.checkout / "never").exists()
         assert "cut off" in str(api.model.requests[1]["messages"][-1])
 
+    @pytest.mark.filterwarnings("ignore:Tool 'fly' not found")
     async def test_mistakes_of_the_model_are_explained_to_it(self, api: PlatformApi, agent: Agent) -> None:
         api.model.turns = [
             turn(use("replace", path="README.md", old="nope", new="x"), use("view"), use("fly", to="moon")),

@@ -143,15 +143,16 @@ async def _json(request: Request) -> dict[str, object]:
 
 
 async def seed_template(config: GitHubConfig, owner: str, name: str, folder: Path) -> None:
-    """Makes `owner/name` a template repository holding the files of `folder`; one with commits stays as it is."""
+    """Makes `owner/name` a template repository holding the files of `folder`; one that is there stays as it is."""
     store = Store(config.data, config.clock)
-    private = owner.lower() == config.org.lower()
-    repo = store.find(owner, name) or await store.create(owner, name, "Template", private, template=True)
-    if await git.branches(repo.path):
+    if store.find(owner, name):
         return
     files = await asyncio.to_thread(_read, folder)
-    tree = await git.write_tree(repo.path, files)
-    await git.commit_tree(repo.path, tree, "Initial commit", "main")
+
+    async def fill(path: Path) -> None:
+        await git.commit_tree(path, await git.write_tree(path, files), "Initial commit", "main")
+
+    await store.create(owner, name, "Template", private=owner.lower() == config.org.lower(), template=True, fill=fill)
 
 
 def _read(folder: Path) -> dict[str, tuple[bytes, bool]]:

@@ -47,8 +47,9 @@ def _answer(path: str, method: str, status: int) -> jsonschema_rs.Draft202012Val
         return _validator({"$ref": "#/components/schemas/basic-error"}) if known else f"{status} is not documented"
     if "$ref" in found:
         found = _description()["components"]["responses"][found["$ref"].rsplit("/", 1)[1]]
-    content = found.get("content")
-    return _validator(content["application/json"]["schema"]) if content else None
+    if "content" in found:
+        return _validator(found["content"]["application/json"]["schema"])
+    return _validator({"$ref": "#/components/schemas/basic-error"}) if status >= 400 else None
 
 
 @cache

@@ -22,6 +22,7 @@ async def create(call: Call) -> Answer:
             raise invalid("PullRequest", field, f"{field} does not exist", "invalid")
     if not await history.count(repo.path, f"{tips[0]}..{tips[1]}"):
         raise invalid("PullRequest", "head", f"No commits between {base} and {head}")
+    repo = call.store.read(repo.owner, repo.name)
     if any(pull["state"] == "open" and (pull["base"], pull["head"]) == (base, head) for pull in repo.pulls):
         raise invalid("PullRequest", "head", f"A pull request already exists for {repo.owner}:{head}.")
     now = iso(call.config.clock.now())[:19] + "Z"
@@ -38,9 +39,7 @@ async def create(call: Call) -> Answer:
         "created_at": now,
         "updated_at": now,
     }
-    fresh = call.store.read(repo.owner, repo.name)
-    pull["number"] = len(fresh.pulls) + 1
-    repo = call.store.save(fresh, pulls=[*fresh.pulls, pull])
+    repo = call.store.save(repo, pulls=[*repo.pulls, pull])
     return 201, await _show(call, repo, pull)
 
 

@@ -1,5 +1,7 @@
 """REST operations on the App, the organisation and its repositories."""
 
+from pathlib import Path
+
 from local.github import git, resources
 from local.github.auth import expiry
 from local.github.call import Answer, Call
@@ -36,14 +38,17 @@ async def get_organization(call: Call) -> Answer:
 
 
 async def create_repository(call: Call) -> Answer:
-    org = _creator(call, call.params["org"])
+    org, name, description = _creator(call, call.params["org"]), call.body["name"], call.body.get("description")
     private = call.body.get("visibility", "private" if call.body.get("private") else "public") == "private"
-    description, template = call.body.get("description"), call.body.get("is_template", False)
-    repo = await call.store.create(org, call.body["name"], description, private, template)
-    if call.body.get("auto_init"):
-        text = f"# {repo.name}\n" + (f"\n{description}\n" if description else "")
-        tree = await git.write_tree(repo.path, {"README.md": (text.encode(), False)})
-        await git.commit_tree(repo.path, tree, "Initial commit", "main")
+
+    async def readme(path: Path) -> None:
+        text = f"# {name}\n" + (f"\n{description}\n" if description else "")
+        tree = await git.write_tree(path, {"README.md": (text.encode(), False)})
+        await git.commit_tree(path, tree, "Initial commit", "main")
+
+    fill = readme if call.body.get("auto_init") else None
+    template = call.body.get("is_template", False)
+    repo = await call.store.create(org, name, description, private=private, template=template, fill=fill)
     return 201, resources.repository(call.links, repo)
 
 
@@ -53,17 +58,19 @@ async def generate(call: Call) -> Answer:
     call.actor.require(template, "contents", "read")
     if call.body.get("include_all_branches"):
         raise GitHubError(422, "include_all_branches is not emulated.", [])
-    source = await git.resolve(template.path, template.default_branch)
+    branch = template.default_branch
+    source = await git.resolve(template.path, branch)
     if not template.state["template"] or source is None:
         raise GitHubError(422, f"{template.full_name} is not a template repository with a commit.", [])
-    org = _creator(call, call.body.get("owner", call.config.org))
     tree = await git.text(template.path, "rev-parse", f"{source}^{{tree}}")
-    repo = await call.store.create(
-        org, call.body["name"], call.body.get("description"), call.body.get("private", False), False
-    )
-    await git.copy_tree(template.path, tree, repo.path)
-    await git.run(repo.path, "symbolic-ref", "HEAD", f"refs/heads/{template.default_branch}")
-    await git.commit_tree(repo.path, tree, "Initial commit", template.default_branch)
+
+    async def copy(path: Path) -> None:
+        await git.copy_tree(template.path, tree, path)
+        await git.run(path, "symbolic-ref", "HEAD", f"refs/heads/{branch}")
+        await git.commit_tree(path, tree, "Initial commit", branch)
+
+    org, private = _creator(call, call.body.get("owner", call.config.org)), call.body.get("private", False)
+    repo = await call.store.create(org, call.body["name"], call.body.get("description"), private=private, fill=copy)
     return 201, resources.repository(call.links, repo)
 
 

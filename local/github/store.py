@@ -5,6 +5,7 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,25 @@ class Store:
         names = sorted(path.stem for path in folder.glob("*.git")) if is_name(owner) else []
         return [repo for name in names if (repo := self.find(owner, name))]
 
-    async def create(self, owner: str, name: str, description: str | None, private: bool, template: bool) -> Repo:
-        """An empty repository. It appears complete or not at all."""
+    async def create(
+        self,
+        owner: str,
+        name: str,
+        description: str | None,
+        *,
+        private: bool = False,
+        template: bool = False,
+        fill: Callable[[Path], Awaitable[None]] | None = None,
+    ) -> Repo:
+        """`fill` makes the first commit. The repository appears complete or not at all."""
         if not (is_name(owner) and is_name(name)):
             raise invalid("Repository", "name", "name can only contain ASCII letters, digits, and the characters .-_")
         draft = self._root / owner.lower() / f".{secrets.token_hex(8)}"
         draft.mkdir(parents=True)
         try:
             await git.run(draft, "init", "-q", "--bare", "--initial-branch=main", ".")
+            if fill:
+                await fill(draft)
             now = _seconds(self._clock)
             state = {"id": secrets.randbits(40), "owner": owner, "name": name, "description": description}
             state |= {"private": private, "template": template, "created_at": now, "pushed_at": now}
@@ -137,7 +149,9 @@ class Store:
         shutil.rmtree(grave, ignore_errors=True)
 
     async def pushed(self, repo: Repo) -> None:
-        """After a push: an empty repository takes its first branch as the default one."""
+        """After a push: an empty repository takes its first branch as the default one. One just deleted is let be."""
+        if self.find(repo.owner, repo.name) is None:
+            return
         branches = await git.branches(repo.path)
         if branches and repo.default_branch not in branches:
             chosen = next((name for name in ("main", "master") if name in branches), min(branches))

@@ -34,19 +34,22 @@ class Certificates:
         }
 
 
-def ensure_certificates(
-    folder: Path, env: Mapping[str, str], hosts: Sequence[str] = _HOSTS, clock: Clock | None = None
+def ensure(
+    folder: Path, env: Mapping[str, str] | None = None, hosts: Sequence[str] = _HOSTS, clock: Clock | None = None
 ) -> Certificates:
     """Keeps what is there and fits; makes it anew when it is missing, damaged or within 30 days of its end.
 
-    The bundle starts from the one `env` names already (SSL_CERT_FILE, then REQUESTS_CA_BUNDLE), else certifi's.
+    The bundle starts from the one `env` (this process's, unless given) names already: SSL_CERT_FILE, then
+    REQUESTS_CA_BUNDLE, else certifi's.
     """
     clock = clock or SystemClock()
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     files = Certificates(server=folder / "server.pem", ca=folder / "ca.pem", bundle=folder / "bundle.pem")
     if not _usable(files, hosts, clock):
         _issue(files, hosts, clock)
-    _write(files.bundle, _roots(env, files.bundle) + b"\n" + files.ca.read_bytes(), 0o644)
+    _write(
+        files.bundle, _roots(os.environ if env is None else env, files.bundle) + b"\n" + files.ca.read_bytes(), 0o644
+    )
     return files
 
 

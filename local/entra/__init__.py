@@ -2,6 +2,5 @@
 
 from local.entra.app import create_app
 from local.entra.config import Client, EntraConfig, User, demo_users
-from local.entra.server import served
 
-__all__ = ["Client", "EntraConfig", "User", "create_app", "demo_users", "served"]
+__all__ = ["Client", "EntraConfig", "User", "create_app", "demo_users"]

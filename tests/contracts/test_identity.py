@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from starlette.types import Message, Receive, Scope, Send
 
-from local.certs import Certificates, ensure_certificates
-from local.entra import Client, EntraConfig, User, create_app, demo_users, served
+from local import certs
+from local.certs import Certificates
+from local.entra import Client, EntraConfig, User, create_app, demo_users
 from shared.adapters.entra import EntraIdentity
 from shared.core.clock import SystemClock
 from shared.core.errors import Unauthenticated, Unavailable
@@ -112,7 +113,7 @@ async def running(config: EntraConfig, certificates: Certificates, ports: Any = 
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    made = ensure_certificates(tmp_path_factory.mktemp("certs"), os.environ)
+    made = certs.ensure(tmp_path_factory.mktemp("certs"), os.environ)
     with pytest.MonkeyPatch.context() as patch:
         for name, value in made.environment.items():
             patch.setenv(name, value)
@@ -377,7 +378,7 @@ class TestOutage:
     async def test_a_certificate_nobody_vouches_for_is_unavailable(
         self, certificates: Certificates, tmp_path: Path
     ) -> None:
-        imposter = ensure_certificates(tmp_path / "imposter", {})
+        imposter = certs.ensure(tmp_path / "imposter", {})
         async with running(configuration(), imposter) as directory:
             with pytest.raises(Unavailable):
                 await directory.identity().begin(CALLBACK)
@@ -554,36 +555,13 @@ class TestTokenEndpoint:
             assert "You signed out" in stay.text
 
 
-class TestServed:
-    async def test_both_addresses_answer_from_one_state(
-        self, certificates: Certificates, browser: httpx.AsyncClient
-    ) -> None:
-        secure, plain = listening_socket(), listening_socket()
-        config = replace(
-            configuration(),
-            https_url=base_url(secure, tls=True, host="localhost"),
-            http_url=base_url(plain, host="localhost"),
-        )
-        async with served(config, certificates.server, (secure, plain)):
-            directory = Directory(config, certificates)
-            assert (await sign_in(directory, browser)).name == "Ada Developer"
-
-    async def test_a_taken_port_is_an_error(self, certificates: Certificates) -> None:
-        with listening_socket() as taken:
-            taken.listen()
-            config = replace(configuration(), https_url=base_url(taken, tls=True), http_url="http://localhost:0")
-            with pytest.raises(OSError, match="in use"):
-                async with served(config, certificates.server):
-                    pass
-
-
 class TestCertificates:
     def test_they_are_kept_across_starts(self, tmp_path: Path) -> None:
-        first = ensure_certificates(tmp_path, {}).server.read_bytes()
-        assert ensure_certificates(tmp_path, {}).server.read_bytes() == first
+        first = certs.ensure(tmp_path, {}).server.read_bytes()
+        assert certs.ensure(tmp_path, {}).server.read_bytes() == first
 
     def test_keys_are_private(self, tmp_path: Path) -> None:
-        made = ensure_certificates(tmp_path / "certs", {})
+        made = certs.ensure(tmp_path / "certs", {})
         assert made.server.stat().st_mode & 0o777 == 0o600
         assert [path.name for path in made.server.parent.iterdir() if b"PRIVATE KEY" in path.read_bytes()] == [
             "server.pem"
@@ -592,32 +570,32 @@ class TestCertificates:
     @pytest.mark.parametrize("damage", ["server.pem", "ca.pem"])
     @pytest.mark.parametrize("content", [b"", b"rubbish", None])
     def test_damaged_ones_are_made_anew(self, tmp_path: Path, damage: str, content: bytes | None) -> None:
-        first = ensure_certificates(tmp_path, {}).server.read_bytes()
+        first = certs.ensure(tmp_path, {}).server.read_bytes()
         if content is None:
             (tmp_path / damage).unlink()
         else:
             (tmp_path / damage).write_bytes(content)
-        made = ensure_certificates(tmp_path, {})
+        made = certs.ensure(tmp_path, {})
         assert made.server.read_bytes() != first
         assert b"BEGIN CERTIFICATE" in made.ca.read_bytes()
 
     def test_near_their_end_they_are_made_anew(self, tmp_path: Path) -> None:
         clock = ShiftedClock()
-        first = ensure_certificates(tmp_path, {}, clock=clock).server.read_bytes()
+        first = certs.ensure(tmp_path, {}, clock=clock).server.read_bytes()
         clock.shift = timedelta(days=334)
-        assert ensure_certificates(tmp_path, {}, clock=clock).server.read_bytes() == first
+        assert certs.ensure(tmp_path, {}, clock=clock).server.read_bytes() == first
         clock.shift = timedelta(days=336)
-        assert ensure_certificates(tmp_path, {}, clock=clock).server.read_bytes() != first
+        assert certs.ensure(tmp_path, {}, clock=clock).server.read_bytes() != first
 
     def test_another_host_makes_them_anew(self, tmp_path: Path) -> None:
-        first = ensure_certificates(tmp_path, {}).server.read_bytes()
-        assert ensure_certificates(tmp_path, {}, ("localhost", "172.17.0.1")).server.read_bytes() != first
+        first = certs.ensure(tmp_path, {}).server.read_bytes()
+        assert certs.ensure(tmp_path, {}, ("localhost", "172.17.0.1")).server.read_bytes() != first
 
     def test_the_bundle_extends_the_one_in_use_but_never_itself(self, tmp_path: Path) -> None:
         roots = tmp_path / "roots.pem"
         roots.write_bytes(b"# corporate root\n")
-        made = ensure_certificates(tmp_path / "certs", {"SSL_CERT_FILE": str(roots)})
+        made = certs.ensure(tmp_path / "certs", {"SSL_CERT_FILE": str(roots)})
         assert made.bundle.read_bytes() == b"# corporate root\n\n" + made.ca.read_bytes()
-        again = ensure_certificates(tmp_path / "certs", made.environment)
+        again = certs.ensure(tmp_path / "certs", made.environment)
         assert again.bundle.read_bytes().count(made.ca.read_bytes()) == 1
         assert again.bundle.read_bytes().count(b"BEGIN CERTIFICATE") > 20

@@ -112,7 +112,7 @@ async def _commit(request: Request, repo: Repo) -> Response:
     changes = await history.changes(repo.path, item.parents[0] if item.parents else None, sha)
     who = f"<p class=soft>{escape(item.author)}, {item.authored_at}</p>"
     about = f"<p style='white-space: pre-line'>{escape(item.message)}</p>{who}"
-    return _html(f"{repo.full_name}: {sha[:10]}", about + _diff(changes))
+    return _html(f"{repo.full_name}: {sha[:10]}", _home(repo) + about + _diff(changes))
 
 
 async def _compare(request: Request, repo: Repo) -> Response:
@@ -124,7 +124,7 @@ async def _compare(request: Request, repo: Repo) -> Response:
     commits = [_entry(repo, item) for item in await history.log(repo.path, f"{base}..{head}", limit=100)]
     changes = await history.changes(repo.path, fork, head)
     title = f"{repo.full_name}: {base_name} ... {head_name}"
-    return _html(title, f"<h2>Commits</h2>{_list(commits, 'Nothing to compare.')}{_diff(changes)}")
+    return _html(title, f"{_home(repo)}<h2>Commits</h2>{_list(commits, 'Nothing to compare.')}{_diff(changes)}")
 
 
 async def _pull(request: Request, repo: Repo) -> Response:
@@ -132,6 +132,10 @@ async def _pull(request: Request, repo: Repo) -> Response:
         if pull["number"] == request.path_params["number"]:
             return RedirectResponse(_at(repo, "compare", f"{pull['base']}...{pull['head']}"))
     return _missing()
+
+
+def _home(repo: Repo) -> str:
+    return f'<p><a href="/{escape(repo.full_name)}">{escape(repo.full_name)}</a></p>'
 
 
 def _branches(repo: Repo, names: list[str], current: str) -> str:

@@ -99,9 +99,8 @@ async def _blob(request: Request, repo: Repo) -> Response:
     except git.GitFailed:
         return _missing()
     lines = content.decode(errors="replace").splitlines() if b"\0" not in content else [f"{size} bytes, not shown"]
-    return _html(
-        f"{repo.full_name}: {path}", "<pre>" + "".join(f"<span>{escape(line)}</span>" for line in lines) + "</pre>"
-    )
+    text = "".join(f"<span>{escape(line)}</span>" for line in lines)
+    return _html(f"{repo.full_name}: {path}", f"{_home(repo)}<pre>{text}</pre>")
 
 
 async def _commit(request: Request, repo: Repo) -> Response:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 EXIT_SUCCEEDED, EXIT_FAILED, EXIT_NOT_OURS, EXIT_UNREACHABLE = 0, 1, 3, 4
 _GRACE_SECONDS = 3.0
+_SUMMARY_CHARACTERS, _REASON_CHARACTERS = 15_000, 1_500
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,14 @@ class Result:
     commit: str | None = None
 
     def body(self, redactor: Redactor, turns: int) -> Json:
-        text = {name: redactor.text(value) if value else None for name, value in self._texts().items()}
-        return {"outcome": self.outcome, "branch": self.branch, "commit": self.commit, "turns": turns} | text
-
-    def _texts(self) -> dict[str, str | None]:
-        return {"summary": self.summary, "reason": self.reason}
+        return {
+            "outcome": self.outcome,
+            "summary": redactor.value(self.summary, _SUMMARY_CHARACTERS),
+            "reason": redactor.value(self.reason, _REASON_CHARACTERS),
+            "branch": self.branch,
+            "commit": self.commit,
+            "turns": turns,
+        }
 
 
 class Run:

@@ -54,11 +54,15 @@ class ProcessHost:
         """`python_path` is the folder that holds the package `agent_container`."""
         self._jobs = root.resolve() / "jobs"
         self._python_path = python_path or Path(__file__).parents[2]
+        self._reaped = False
         self._known: set[str] = set()
         self._children: list[subprocess.Popen[bytes]] = []
 
     async def start_job(self, spec: JobSpec) -> Job:
         folder = self._folder(spec.name)
+        if not self._reaped:
+            self._reaped = True
+            await self.reap()
         self._known.add(spec.name)
         await asyncio.to_thread(self._start, folder, spec)
         job = await self.job(spec.name)
@@ -79,7 +83,7 @@ class ProcessHost:
             child.poll()
 
     async def reap(self) -> None:
-        """For the start of the host: settles jobs whose process is gone, and forgets jobs that ended a week ago."""
+        """Settles jobs whose process is gone, and forgets jobs that ended a week ago. Done before the first start."""
         await asyncio.to_thread(_reap, self._jobs)
 
     def _folder(self, name: str) -> Path:

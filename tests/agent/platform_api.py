@@ -12,7 +12,8 @@ from typing import Any
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp
 
 from tests.agent.scripted_model import ScriptedModel
 
@@ -33,6 +34,7 @@ class PlatformApi:
     limits: Json = field(default_factory=lambda: {"turns": 20, "seconds": 60, "tokens": 100_000})
     branch: str = "kanban/greet-1"
     previous: Json | None = None
+    model_name: str = "scripted-1"
     model: ScriptedModel = field(default_factory=ScriptedModel)
     events: list[Json] = field(default_factory=list)
     comments: list[str] = field(default_factory=list)
@@ -62,7 +64,8 @@ class PlatformApi:
     def of_kind(self, kind: str) -> list[Json]:
         return [event for event in self.events if event["kind"] == kind]
 
-    def app(self) -> Starlette:
+    def app(self, model_app: ASGIApp | None = None) -> Starlette:
+        """`model_app` serves the Messages API in place of the script."""
         actions: dict[str, Callable[[Json], Response]] = {
             "start": self._start,
             "events": self._events,
@@ -85,7 +88,7 @@ class PlatformApi:
         return Starlette(
             routes=[
                 Route("/api/runs/{run}/{action}", act, methods=["POST"]),
-                Route("/api/v1/messages", model, methods=["POST"]),
+                Mount("/api", model_app) if model_app else Route("/api/v1/messages", model, methods=["POST"]),
                 Route("/git/{path:path}", self._git, methods=["GET", "POST"]),
             ]
         )
@@ -108,7 +111,7 @@ class PlatformApi:
                 "card": {"id": "card_1", "labels": [], "checklist": [], **self.card},
                 "repository": {"full_name": REPOSITORY, "clone_url": self.clone_url, "default_branch": "main"},
                 "branch": self.branch,
-                "model": "scripted-1",
+                "model": self.model_name,
                 "limits": self.limits,
                 "previous": self.previous,
             }

@@ -116,6 +116,12 @@ class TestFailure:
         assert api.completion["reason"] == "No design."
         assert git(api.repository, "log", "-1", "--format=%s", api.branch) == "Half"
 
+    async def test_an_endless_reason_is_cut(self, api: PlatformApi, agent: Agent) -> None:
+        api.model.turns = [turn(finish("so " * 20_000, "blocked"))]
+        assert await agent.run() == 1
+        assert len(api.completion["reason"]) < 2_000
+        assert len(api.completion["summary"]) < 16_000
+
     async def test_turn_limit(self, api: PlatformApi, agent: Agent) -> None:
         api.limits["turns"] = 2
         api.model.turns = [turn(use("view", path=".")) for _ in range(3)]

@@ -63,7 +63,7 @@ class Settings:
         False,
         "The upstream is the demo model; the web app says so, and nothing needs isolation",
     )
-    agent_model: str = setting("AGENT_MODEL", "claude-sonnet-4-5", "Model that agents use")
+    agent_model: str = setting("AGENT_MODEL", "claude-sonnet-5-5", "Model that agents use")
     container_host: str = setting("CONTAINER_HOST", "process", "Driver that runs agent jobs: process")
     host_team_capacity: int = setting("HOST_TEAM_CAPACITY", 100, "Most teams placed on one container host")
     allow_unsandboxed: bool = setting(

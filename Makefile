@@ -1,0 +1,27 @@
+# Thin: the logic lives in Python.
+PYTHON := .venv/bin/python
+export KANBAN_STARTED_AT := $(shell date +%s.%N)
+export PYTHONDONTWRITEBYTECODE :=
+
+.PHONY: setup start test check demo reset bench
+
+setup: ## Install and build whatever changed
+	@python3 local/install.py
+
+start: setup ## Run everything on this machine until Ctrl-C
+	@exec $(PYTHON) -m local.start
+
+demo: setup ## REPO=<path or URL> CARD=<markdown file>: the main job without a browser
+	@exec $(PYTHON) -m local.demo $(if $(REPO),--repo "$(REPO)") $(if $(CARD),--card "$(CARD)")
+
+test: setup ## All tests
+	@exec $(PYTHON) -m pytest $(ARGS)
+
+check: setup ## Lint, format, types, architecture, docs, audits
+	@exec $(PYTHON) -m local.check
+
+bench: setup ## NAME=<benchmark>
+	@exec $(PYTHON) -m bench.$(or $(NAME),api)
+
+reset: ## Empty the local cloud's data
+	@exec python3 local/reset.py

@@ -1,0 +1,202 @@
+"""The local cloud: everything the platform talks to, on this machine, speaking the same wire protocols."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import local.entra
+import local.github
+import local.model
+import local.pubsub
+from local import certs, serving
+from local.azurite import Azurite, AzuritePorts
+from local.child import Child, accepts_connections
+from local.entra.config import DEMO_TENANT, Client, EntraConfig
+from local.github.config import GitHubConfig
+from local.keys import app_key
+from local.ports import CloudPorts, require_all_free
+from local.valkey import Valkey
+from shared.adapters.process_host import stop_all
+
+ROOT = Path(__file__).parents[1]
+ORG = "kanban"
+APP_ID = "1001"
+INSTALLATION = 2001
+CLIENT_ID = "kanban-platform-web"
+CLIENT_SECRET = "local-only-client-secret"  # noqa: S105 - guards an emulator on the loopback
+REALTIME_KEY = "local-only-realtime-access-key-0123456789"
+TEMPLATE = f"{ORG}-templates/app-template"
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """One line of the table that `make start` prints."""
+
+    name: str
+    address: str
+    what: str
+
+
+class LocalCloud:
+    """`async with LocalCloud(data) as cloud: cloud.web_url`. Leaving it stops everything, jobs of agents included."""
+
+    def __init__(
+        self,
+        data: Path,
+        ports: CloudPorts | None = None,
+        environ: Mapping[str, str] | None = None,
+        model_delay: float = 0.015,
+        browsable: bool = True,
+    ) -> None:
+        """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting."""
+        self.data, self.ports = data.resolve(), ports or CloudPorts()
+        self._environ = dict(os.environ if environ is None else environ)
+        self._model_delay, self._browsable = model_delay, browsable
+        self._stack = AsyncExitStack()
+        self.api_url = f"http://localhost:{self.ports.api}"
+        self.web_url = f"http://localhost:{self.ports.web}"
+        self.github_url = f"http://localhost:{self.ports.github}"
+        self.entra_url = f"http://localhost:{self.ports.entra}"
+        self.realtime_url = f"http://localhost:{self.ports.realtime}"
+        self.azurite = Azurite(
+            self.data / "azurite",
+            AzuritePorts(blob=self.ports.blobs, queue=self.ports.queues, table=self.ports.tables),
+            self._log("azurite"),
+        )
+        self.valkey = Valkey(self.data / "redis", self.ports.valkey, self._log("valkey"))
+        self.functions: Child | None = None
+
+    @property
+    def demo_model(self) -> bool:
+        return not (self._environ.get("ANTHROPIC_API_KEY") or self._environ.get("ANTHROPIC_BASE_URL"))
+
+    async def __aenter__(self) -> Self:
+        require_all_free(self.ports)
+        self.data.mkdir(parents=True, exist_ok=True)
+        stop_all(self.data)  # jobs that a killed local cloud left behind
+        try:
+            await self._start()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    async def _start(self) -> None:
+        certificates = certs.ensure(self.data / "certificates", self._environ)
+        key = app_key(self.data / "certificates" / "github-app.pem")
+        self._stack.callback(stop_all, self.data)
+        storage = asyncio.create_task(self._stack.enter_async_context(self.azurite))
+        await self._stack.enter_async_context(self.valkey)
+        await self._emulators(certificates, key.public)
+        await storage
+        await self.start_functions(self._settings(certificates, key.private))
+
+    async def _emulators(self, certificates: certs.Certificates, app_public_key: str) -> None:
+        clients = {CLIENT_ID: Client(CLIENT_SECRET, frozenset({f"{self.web_url}/auth/callback"}))}
+        entra = local.entra.create_app(
+            EntraConfig(f"https://localhost:{self.ports.entra_tls}", self.entra_url, clients)
+        )
+        github = GitHubConfig(
+            self.data / "github",
+            ORG,
+            APP_ID,
+            INSTALLATION,
+            app_public_key,
+            web_url=self.github_url,
+            browsable=self._browsable,
+        )
+        owner, name = TEMPLATE.split("/")
+        await local.github.seed_template(github, owner, name, ROOT / "infra" / "app-template")
+        await self._serve(entra, self.ports.entra)
+        await self._serve(entra, self.ports.entra_tls, certificates.server)
+        await self._serve(local.github.create_app(github), self.ports.github)
+        await self._serve(local.pubsub.create_app(self.valkey.url, REALTIME_KEY), self.ports.realtime)
+        if self.demo_model:
+            await self._serve(local.model.create_app(self._model_delay), self.ports.model)
+        await self._serve(self._web(), self.ports.web)
+
+    def _web(self) -> Any:
+        from local.web import create_app
+
+        return create_app(ROOT / "static_web" / "dist", self.api_url, (self.realtime_url,))
+
+    async def _serve(self, app: Any, port: int, certificate: Path | None = None) -> None:
+        await self._stack.enter_async_context(
+            serving.serve(app, serving.listening_socket(port=port), certfile=certificate)
+        )
+
+    async def start_functions(self, env: Mapping[str, str]) -> None:
+        argv = [sys.executable, "-m", "local.host", "--port", str(self.ports.api), "--app-dir", str(ROOT)]
+        self.functions = Child(
+            "functions", argv, env, self._log("functions"), lambda: accepts_connections(self.ports.api), cwd=ROOT
+        )
+        await self._stack.enter_async_context(self.functions)
+
+    def _settings(self, certificates: certs.Certificates, app_private_key: str) -> dict[str, str]:
+        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED")
+        tunable = ("RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT", "AGENT_MODEL")
+        env = {name: self._environ[name] for name in (*kept, *tunable) if name in self._environ}
+        env |= {
+            "PYTHONUNBUFFERED": "1",
+            "REQUESTS_CA_BUNDLE": str(certificates.bundle),
+            "SSL_CERT_FILE": str(certificates.bundle),
+            "PUBLIC_API_URL": self.api_url,
+            "PUBLIC_WEB_URL": self.web_url,
+            "DATA_DIR": str(self.data),
+            "AzureWebJobsStorage": self.azurite.connection_string,
+            "WEB_PUBSUB_CONNECTION_STRING": f"Endpoint={self.realtime_url};AccessKey={REALTIME_KEY};Version=1.0;",
+            "REDIS_URL": self.valkey.url,
+            "ENTRA_AUTHORITY": f"https://localhost:{self.ports.entra_tls}/{DEMO_TENANT}",
+            "ENTRA_CLIENT_ID": CLIENT_ID,
+            "ENTRA_CLIENT_SECRET": CLIENT_SECRET,
+            "ENTRA_ALLOWED_TENANTS": DEMO_TENANT,
+            "FIRST_ADMIN": "grace@contoso.test",
+            "GITHUB_API_URL": self.github_url,
+            "GITHUB_ORG": ORG,
+            "GITHUB_APP_ID": APP_ID,
+            "GITHUB_INSTALLATION_ID": str(INSTALLATION),
+            "GITHUB_APP_PRIVATE_KEY": app_private_key,
+            "GITHUB_TEMPLATE": TEMPLATE,
+            "IMPORT_SCHEMES": "https,http,file",
+            "CONTAINER_HOST": "process",
+        }
+        return env | self._model_settings()
+
+    def _model_settings(self) -> dict[str, str]:
+        if self.demo_model:
+            base = f"http://localhost:{self.ports.model}"
+            return {
+                "ANTHROPIC_BASE_URL": base,
+                "ANTHROPIC_API_KEY": "demo",
+                "DEMO_MODEL": "1",
+                "AGENT_MODEL": "demo-1",
+            }
+        names = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
+        return {name: self._environ[name] for name in names if self._environ.get(name)}
+
+    def services(self) -> list[Service]:
+        upstream = self._environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
+        model = Service("Model", f"http://localhost:{self.ports.model}", "demo model (a small grammar, no AI)")
+        real = Service("Model", upstream, "Anthropic-compatible upstream")
+        return [
+            Service("Web app", self.web_url, "sign in here"),
+            Service("API", f"{self.api_url}/api/docs", "function host: HTTP, queues, timers"),
+            Service("Entra ID", self.entra_url, "emulator: Ada, Bob, and Grace the admin"),
+            Service("GitHub", self.github_url, "emulator: REST and git over HTTP"),
+            Service("Web PubSub", self.realtime_url, "emulator on Valkey"),
+            model if self.demo_model else real,
+            Service("Storage", f"http://localhost:{self.ports.queues}", "Azurite: queues, blobs, tables"),
+            Service("Valkey", f"localhost:{self.ports.valkey}", "counters, realtime state"),
+            Service("Agents", "local processes", "no isolation: commands run as you"),
+        ]
+
+    def _log(self, name: str) -> Path:
+        return self.data / "logs" / f"{name}.log"

@@ -3,7 +3,7 @@ PYTHON := .venv/bin/python
 export KANBAN_STARTED_AT := $(shell date +%s.%N)
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: setup start test check demo reset bench
+.PHONY: setup start test check demo reset bench types
 
 setup: ## Install and build whatever changed
 	@python3 local/install.py
@@ -19,6 +19,9 @@ test: setup ## All tests
 
 check: setup ## Lint, format, types, architecture, docs, audits
 	@exec $(PYTHON) -m local.check
+
+types: setup ## Regenerate the web app's types from the API
+	@$(PYTHON) -m local.openapi static_web/openapi.json && npm run --silent generate --prefix static_web
 
 bench: setup ## NAME=<benchmark>
 	@exec $(PYTHON) -m bench.$(or $(NAME),api)

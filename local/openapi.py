@@ -1,7 +1,8 @@
-"""Prints the API's OpenAPI description: `python -m local.openapi > static_web/openapi.json`."""
+"""Writes the API's OpenAPI description: `python -m local.openapi static_web/openapi.json`."""
 
 import json
 import sys
+from pathlib import Path
 
 from functions.api import create_api
 from shared.bootstrap import adapters, build
@@ -11,7 +12,7 @@ from shared.core.settings import Settings
 def main() -> None:
     settings = Settings()
     api = create_api(lambda: build(settings, adapters(settings)))
-    json.dump(api.openapi(), sys.stdout, indent=1)
+    Path(sys.argv[1]).write_text(json.dumps(api.openapi(), indent=1))
 
 
 if __name__ == "__main__":

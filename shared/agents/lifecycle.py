@@ -26,7 +26,8 @@ log = Log(__name__)
 RUN_AUDIENCE = "run"
 LOOK_SECONDS = {"starting": 2.0, "running": 5.0}
 _STARTS = 5
-_GRACE = 60
+_GRACE = 180
+"""Seconds a job may outlive its run's limit: its last push may have to be repeated."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,10 +130,10 @@ class CardService:
         scope = ids.scope_of(card.id, "card")
         column = [c for c, _ in await self._boards.cards(scope) if c.column_id == request.column_id and c.id != card.id]
         places = {c.id: index for index, c in enumerate(column)}
-        if request.before_id in places:
-            place = places[request.before_id]
-        elif request.after_id in places:
-            place = places[request.after_id] + 1
+        if request.after_id in places:
+            place = places[request.after_id]
+        elif request.before_id in places:
+            place = places[request.before_id] + 1
         else:
             place = len(column)
         above = column[place - 1].rank if place > 0 else None

@@ -59,7 +59,7 @@ class CardPut(CardChange):
 
 
 class CardMove(_Request):
-    """`before_id`/`after_id`: the card that shall stand above / below; both null: the end of the column."""
+    """`before_id`: the card that shall stand before (above) it; `after_id`: the one after (below) it; neither: at the end."""
 
     column_id: str
     before_id: str | None = None

@@ -5,11 +5,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 
 from functions.context import Caller, Here
+from functions.idempotency import IdempotentRoute
 from shared.boards.models import BoardView, Card, CardList, ColumnChange, NewCard, NewColumn
 from shared.core.events import EventPage
 from shared.core.resources import Column
 
-router = APIRouter(prefix="/api/boards", tags=["boards"])
+router = APIRouter(prefix="/api/boards", tags=["boards"], route_class=IdempotentRoute)
 
 type After = Annotated[int, Query(ge=0, description="Sequence of the last event you have")]
 type Limit = Annotated[int, Query(ge=1, le=1000)]

@@ -3,6 +3,7 @@
 from fastapi import APIRouter, Response
 
 from functions.context import Caller, Here
+from functions.idempotency import IdempotentRoute
 from shared.agents.models import StoppedRuns
 from shared.teams.models import (
     Invitation,
@@ -18,7 +19,7 @@ from shared.teams.models import (
     TeamList,
 )
 
-router = APIRouter(prefix="/api", tags=["teams"])
+router = APIRouter(prefix="/api", tags=["teams"], route_class=IdempotentRoute)
 
 
 @router.get("/teams")

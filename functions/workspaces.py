@@ -3,9 +3,10 @@
 from fastapi import APIRouter, Response
 
 from functions.context import Caller, Here
+from functions.idempotency import IdempotentRoute
 from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceList
 
-router = APIRouter(prefix="/api/workspaces", tags=["workspaces"])
+router = APIRouter(prefix="/api/workspaces", tags=["workspaces"], route_class=IdempotentRoute)
 
 
 @router.get("")

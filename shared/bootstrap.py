@@ -26,6 +26,7 @@ from shared.core.access import Access
 from shared.core.boards import BoardRepository
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Invalid
+from shared.core.idempotency import IdempotencyKeys
 from shared.core.incidents import Incidents
 from shared.core.policy import AgentPolicy
 from shared.core.ports import (
@@ -109,6 +110,7 @@ class Platform:
     usage: UsageRecorder
     access: Access
     incidents: Incidents
+    idempotency: IdempotencyKeys
     closers: tuple[Callable[[], Awaitable[None]], ...]
 
     async def close(self) -> None:
@@ -161,7 +163,7 @@ def adapters(settings: Settings) -> Ports:
         sender=sender,
         signer=StandardWebhooks(),
         clock=clock,
-        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, host.close),
+        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close),
     )
 
 
@@ -225,6 +227,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         usage=usage,
         access=access,
         incidents=Incidents(ports.documents, ports.queues, ports.clock),
+        idempotency=IdempotencyKeys(ports.documents, ports.clock),
         closers=ports.closers,
     )
 

@@ -59,7 +59,7 @@ class CardPut(CardChange):
 
 
 class CardMove(_Request):
-    """`before_id`: the card that shall stand before (above) it; `after_id`: the one after (below) it; neither: at the end."""
+    """`before_id`: the card that shall stand above it; `after_id`: the one below it; neither: the end of the column."""
 
     column_id: str
     before_id: str | None = None

@@ -87,7 +87,7 @@ class InvitationPreview(BaseModel):
 
 
 class RealtimeConnection(BaseModel):
-    """`url` holds a token that is valid for an hour."""
+    """`url` opens a connection within five minutes; negotiate anew for the next one."""
 
     url: str
     groups: list[str]

@@ -26,6 +26,9 @@ from shared.teams.models import (
 )
 from shared.teams.repository import TeamRepository
 
+CONNECT_MINUTES = 5
+"""How long a negotiated address opens new connections: somebody removed since keeps no way in for longer."""
+
 
 class TeamService:
     def __init__(
@@ -73,7 +76,8 @@ class TeamService:
     async def connect(self, principal: Principal) -> RealtimeConnection:
         """A websocket that sees the caller's own events and those of the caller's teams."""
         groups = [f"user.{principal.user_id}"] + [team_group(team.id) for team in await self.mine(principal)]
-        return RealtimeConnection(url=await self._realtime.client_url(principal.user_id, groups), groups=groups)
+        url = await self._realtime.client_url(principal.user_id, groups, CONNECT_MINUTES)
+        return RealtimeConnection(url=url, groups=groups)
 
     # -- members --------------------------------------------------------------------------------
 

@@ -1,0 +1,48 @@
+"""Routes that honour `Idempotency-Key` on POST."""
+
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+
+from functions.context import platform_of
+from shared.core.errors import Invalid
+from shared.core.idempotency import Answer, slot
+
+_KEPT_HEADERS = ("content-type", "location", "etag")
+_LONGEST_KEY = 255
+
+
+class IdempotentRoute(APIRoute):
+    """A POST with a key happens once; repeating it gets the first answer, marked `idempotent-replay: true`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        act = super().get_route_handler()
+
+        async def handle(request: Request) -> Response:
+            key = request.headers.get("idempotency-key")
+            if request.method != "POST" or key is None:
+                return await act(request)
+            if not 0 < len(key) <= _LONGEST_KEY:
+                raise Invalid(f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.")
+            return await _once(request, key, act)
+
+        return handle
+
+
+async def _once(request: Request, key: str, act: Callable[[Request], Coroutine[Any, Any, Response]]) -> Response:
+    here = platform_of(request)
+    caller = await here.auth.principal(request.headers.get("authorization"))
+    place, body = slot(caller.user_id, request.url.path, key), await request.body()
+    kept = await here.idempotency.begin(place, body)
+    if kept is not None:
+        return Response(kept.body, kept.status, {**kept.headers, "idempotent-replay": "true"})
+    try:
+        response = await act(request)
+    except BaseException:
+        await here.idempotency.abandon(place)
+        raise
+    headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
+    await here.idempotency.finish(place, body, Answer(response.status_code, bytes(response.body).decode(), headers))
+    return response

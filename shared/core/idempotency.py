@@ -1,0 +1,64 @@
+"""Idempotency keys: a POST that is sent again with its key gets its first answer, and happens once."""
+
+from dataclasses import dataclass
+
+from shared.core import ids
+from shared.core.clock import Clock, iso, parse
+from shared.core.errors import Conflict, Exists, Invalid
+from shared.core.ports import Delete, Documents, Json, Put
+
+_PROCESSING_SECONDS = 120
+"""After this, whoever began is taken for dead, and the request may be made again."""
+_REMEMBERED_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An answer as it was sent. `headers` holds those that belong to the answer, such as `location`."""
+
+    status: int
+    body: str
+    headers: dict[str, str]
+
+
+class IdempotencyKeys:
+    """Answers are kept for a day per person, address and key: `portal/idempotency/<digest>`."""
+
+    def __init__(self, documents: Documents, clock: Clock) -> None:
+        self._documents, self._clock = documents, clock
+
+    async def begin(self, slot: str, body: bytes) -> Answer | None:
+        """The kept answer, or None: go ahead. Conflict while the first is under way, Invalid for another body."""
+        digest = ids.digest(body.decode("latin-1"))
+        doc = await self._documents.get(_partition(slot), "answer")
+        age = (self._clock.now() - parse(doc.body["at"])).total_seconds() if doc else 0
+        if doc is not None and age < _REMEMBERED_SECONDS:
+            if doc.body["request"] != digest:
+                raise Invalid("This Idempotency-Key was used for another request. Choose a new key.")
+            if doc.body["answer"] is not None:
+                return Answer(**doc.body["answer"])
+            if age < _PROCESSING_SECONDS:
+                raise Conflict("The first request with this Idempotency-Key is still being processed. Wait a moment.")
+        entry: Json = {"request": digest, "answer": None, "at": iso(self._clock.now())}
+        try:
+            await self._documents.commit(_partition(slot), [Put("answer", entry, doc.etag if doc else None)])
+        except Exists:
+            raise Conflict("The first request with this Idempotency-Key is still being processed.") from None
+        return None
+
+    async def finish(self, slot: str, body: bytes, answer: Answer) -> None:
+        kept = {"status": answer.status, "body": answer.body, "headers": answer.headers}
+        entry: Json = {"request": ids.digest(body.decode("latin-1")), "answer": kept, "at": iso(self._clock.now())}
+        await self._documents.commit(_partition(slot), [Put("answer", entry, "*")])
+
+    async def abandon(self, slot: str) -> None:
+        """The request failed: the same key may try again."""
+        await self._documents.commit(_partition(slot), [Delete("answer")])
+
+
+def slot(user_id: str, path: str, key: str) -> str:
+    return ids.digest(f"{user_id}\n{path}\n{key}")
+
+
+def _partition(slot_digest: str) -> str:
+    return f"portal/idempotency/{slot_digest}"

@@ -5,7 +5,6 @@ Before a commit leaves work open, a row is filed under one of `open/<00..15>`; t
 """
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +20,7 @@ from shared.core.ports import Delete, Doc, Documents, EventLog, Json, Op, Put, Q
 log = Log(__name__)
 
 SHARDS = tuple(f"open/{n:02d}" for n in range(16))
+_STRIPES = 64
 _SETTLE_SECONDS = 60
 """An open row without its outbox is dropped only after this: its commit may still be under way."""
 
@@ -68,7 +68,7 @@ class Store:
         self.clock = clock
         self._queues = queues
         self._realtime = realtime
-        self._order: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._order = [asyncio.Lock() for _ in range(_STRIPES)]
 
     async def commit(self, change: Commit) -> dict[str, str]:
         """Commits and flushes. Raises Exists or Stale, and then nothing at all has happened."""
@@ -82,7 +82,7 @@ class Store:
         shard = f"open/{ids.shard(change.partition)}"
         entry = {"kind": "outbox", "partition": change.partition, "batch": batch, "at": iso(self.clock.now())}
         puts = [Put(f"outbox/{batch}/{n:03d}", row) for n, row in enumerate(rows)]
-        async with self._order[change.partition]:
+        async with self._in_order(change.partition):
             await self.documents.commit(shard, [Put(ticket, entry)])
             try:
                 etags = await self.documents.commit(change.partition, [*change.ops, *puts])
@@ -96,6 +96,10 @@ class Store:
                 return etags
         await self.documents.commit(shard, [Delete(ticket)])
         return etags
+
+    def _in_order(self, partition: str) -> asyncio.Lock:
+        """Within a process, commits of a partition send in the order they were made; others may share the lock."""
+        return self._order[int(ids.digest(partition)[:8], 16) % _STRIPES]
 
     async def file_open(self, reference: str) -> None:
         """File open work for the watchdog; repeating it is fine."""
@@ -125,7 +129,7 @@ class Store:
         age = (self.clock.now() - parse(doc.body["at"])).total_seconds()
         if age < 5:
             return 0
-        async with self._order[partition]:
+        async with self._in_order(partition):
             try:
                 found = await self._flush(partition, batch)
             except PlatformError as error:

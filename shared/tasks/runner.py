@@ -85,6 +85,7 @@ class Runner:
         if step is not None:
             _reset(step)
         record.status, record.error = "pending", None
+        record.state["retries"] = record.state.get("retries", 0) + 1
         await self._reschedule(record, etag, delay=0)
         return record
 

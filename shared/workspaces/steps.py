@@ -47,7 +47,7 @@ class WorkspaceSteps:
     async def import_repository(self, ctx: StepContext) -> Json | Later:
         """Copy branches and tags in a container job, which has git; the job's own log tells how far it is."""
         workspace, _ = await self._workspaces.workspace(ctx.subject.id)
-        name = f"import-{ctx.task_id}-{ctx.state.get('import_attempt', 0)}"
+        name = f"import-{ctx.task_id}-{ctx.state.get('retries', 0)}"
         job = await self._host.job(name) or await self._start_import(ctx, workspace, name)
         if job.status == "running":
             told = _PROGRESS.findall(job.log_tail)

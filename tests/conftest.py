@@ -1,0 +1,59 @@
+"""What tests of several folders share: one local cloud for a whole session, and the people who use it."""
+
+import os
+import shutil
+from collections.abc import AsyncGenerator
+from typing import Any
+
+import pytest
+
+from tests.flows.world import Person, make_workspace, started_cloud
+from tests.requires import require
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_logs_only() -> None:
+    """The SDKs tell every request at INFO; a failing test must not drown in it."""
+    os.environ.setdefault("AZURE_LOG_LEVEL", "WARNING")
+
+
+@pytest.fixture(scope="session")
+def cloud_parts() -> None:
+    """Skips where the local cloud cannot run."""
+    from local.cloud import ROOT
+
+    require(shutil.which("node"), "The local cloud needs Node.js 20 or newer: install it, then `make setup`.")
+    require(shutil.which("git"), "The local cloud needs git: install it.")
+    require((ROOT / "local/azurite/node_modules").is_dir(), "Azurite is not installed: run `make setup`.")
+
+
+@pytest.fixture(scope="session")
+async def cloud(cloud_parts: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[Any]:
+    """A local cloud with its own data and ports, without a real model."""
+    async with started_cloud(tmp_path_factory.mktemp("cloud")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def ada(cloud: Any) -> AsyncGenerator[Person]:
+    async with Person.signed_in(cloud, "ada@contoso.test") as person:
+        yield person
+
+
+@pytest.fixture(scope="session")
+async def bob(cloud: Any) -> AsyncGenerator[Person]:
+    async with Person.signed_in(cloud, "bob@contoso.test") as person:
+        yield person
+
+
+@pytest.fixture(scope="session")
+async def grace(cloud: Any) -> AsyncGenerator[Person]:
+    """The platform admin."""
+    async with Person.signed_in(cloud, "grace@contoso.test") as person:
+        yield person
+
+
+@pytest.fixture(scope="session")
+async def workspace(ada: Person) -> dict[str, Any]:
+    """Ada's workspace, made from the template."""
+    return await make_workspace(ada, "Shared Workspace")

@@ -60,7 +60,7 @@ export type Progress =
       output: string;
       duration_ms: number | null;
     }
-  | { kind: "commit"; sha: string; message: string; files: string[] | number | null }
+  | { kind: "commit"; sha: string; message: string; files: string[] | null }
   | { kind: "push"; branch: string; sha: string };
 
 export type ProgressEventData = Progress & { team_id: string; board_id: string; card_id: string; run_id: string };
@@ -78,10 +78,13 @@ interface Catalogue {
   "task.failed": { task: Task };
   "team.provisioned": { team_id: string; name: string };
   "workspace.provisioned": { team_id: string; workspace_id: string; name: string };
+  "agent.queued": RunEventData;
+  "agent.starting": RunEventData;
   "agent.started": RunEventData;
   "agent.progress": ProgressEventData;
   "agent.completed": RunEventData;
   "agent.failed": RunEventData;
+  "agent.cancelled": RunEventData;
   "usage.recorded": UsageEventData;
 }
 
@@ -104,10 +107,13 @@ const TYPES: Record<EventType, true> = {
   "task.failed": true,
   "team.provisioned": true,
   "workspace.provisioned": true,
+  "agent.queued": true,
+  "agent.starting": true,
   "agent.started": true,
   "agent.progress": true,
   "agent.completed": true,
   "agent.failed": true,
+  "agent.cancelled": true,
   "usage.recorded": true,
 };
 

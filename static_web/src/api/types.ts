@@ -116,7 +116,7 @@ export interface Task {
   id: string;
   plan: string;
   title: string;
-  subject: { kind: string; id: string; name: string };
+  subject: { kind: "team" | "workspace"; id: string; name: string };
   status: TaskStatus;
   steps: TaskStep[];
   error: string | null;
@@ -150,6 +150,7 @@ export interface Board {
   columns: Column[];
   agents: BoardAgents;
   labels: string[];
+  repository: Repository | null;
   sequence: number;
 }
 
@@ -213,6 +214,7 @@ export interface NewCard extends CardChanges {
 
 export interface CardMove {
   column_id: string;
+  /** The card that shall stand above / below; both null: the end of the column. */
   before_id: string | null;
   after_id: string | null;
   expected_column: string | null;
@@ -236,7 +238,8 @@ export interface Comment {
 export interface HistoryEntry {
   time: string;
   type: string;
-  by: string | { id: string; name: string; kind: string };
+  by: string;
+  by_kind: "user" | "agent";
   text: string;
 }
 
@@ -256,7 +259,7 @@ export interface Run {
   status: RunStatus;
   reason: string | null;
   attempt: number;
-  branch: string | null;
+  branch: string;
   model: string;
   demo_model: boolean;
   turns: number;

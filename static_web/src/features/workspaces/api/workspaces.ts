@@ -1,0 +1,32 @@
+import { queryOptions } from "@tanstack/react-query";
+
+import { api } from "@/api/client";
+import { keys } from "@/api/keys";
+import type { Page, Task, TaskStatus, Workspace } from "@/api/types";
+import { newest } from "@/realtime/apply";
+
+export const workspacesQuery = queryOptions({
+  queryKey: keys.workspaces,
+  queryFn: async () => (await api.get<Page<Workspace>>("/workspaces")).items,
+});
+
+export const workspaceQuery = (id: string) =>
+  queryOptions({ queryKey: keys.workspace(id), queryFn: () => api.get<Workspace>(`/workspaces/${id}`) });
+
+export const createWorkspace = (body: { name: string; import_url: string | null }) =>
+  api.post<{ workspace: Workspace; task_id: string }>("/workspaces", { body });
+
+export const taskQuery = (id: string) =>
+  queryOptions({
+    queryKey: keys.task(id),
+    queryFn: async ({ client }) =>
+      newest(client.getQueryData<Task>(keys.task(id)), await api.get<Task>(`/tasks/${id}`), (task) => task.sequence),
+    // The feed follows a task by its events; this covers a task that has none yet.
+    refetchInterval: ({ state }) => (state.data?.status === "pending" ? 2_000 : false),
+  });
+
+export const retryTask = (id: string) => api.post<Task>(`/tasks/${id}/retry`);
+
+const FAILED: TaskStatus[] = ["failed", "rolling_back", "rolled_back", "cancelled", "needs_attention"];
+
+export const hasFailed = (status: TaskStatus) => FAILED.includes(status);

@@ -1,0 +1,102 @@
+/** The pages of a workspace or team while it is being set up. */
+import { Center, Container, Loader, Paper, Text } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useEffect, useRef } from "react";
+
+import type { ProvisioningStatus } from "@/api/types";
+import { Failure } from "@/app/ui/ErrorBoundary";
+import { IconLayoutKanban } from "@/app/ui/icons";
+import { ButtonLink } from "@/app/ui/links";
+import { PageHeading } from "@/app/ui/PageHeading";
+import { teamQuery } from "@/features/teams/api/teams";
+
+import { taskQuery, workspaceQuery } from "../api/workspaces";
+import { TaskProgress } from "./TaskProgress";
+
+const OPEN_AFTER_MS = 1_500;
+const POLL_MS = 5_000;
+
+const pollWhilePending = (query: { state: { data?: { status: ProvisioningStatus } | undefined } }) =>
+  query.state.data?.status === "pending" ? POLL_MS : false;
+
+export function WorkspacePage({ workspaceId }: { workspaceId: string }) {
+  const workspace = useQuery({ ...workspaceQuery(workspaceId), refetchInterval: pollWhilePending });
+  if (workspace.error) return <Failure title="This workspace cannot be shown" error={workspace.error} />;
+  return <Setup kind="workspace" place={workspace.data} refresh={() => void workspace.refetch()} />;
+}
+
+export function TeamPage({ teamId }: { teamId: string }) {
+  const team = useQuery({ ...teamQuery(teamId), refetchInterval: pollWhilePending });
+  if (team.error) return <Failure title="This team cannot be shown" error={team.error} />;
+  return <Setup kind="team" place={team.data} refresh={() => void team.refetch()} />;
+}
+
+interface Place {
+  name: string;
+  status: ProvisioningStatus;
+  board_id: string | null;
+  task_id: string | null;
+}
+
+function Setup({ kind, place, refresh }: { kind: string; place: Place | undefined; refresh: () => void }) {
+  const task = useQuery({ ...taskQuery(place?.task_id ?? ""), enabled: Boolean(place?.task_id) });
+  const finished = task.data?.status === "succeeded";
+  useEffect(() => {
+    if (finished) refresh();
+    // `refresh` is a new function on every render; only the end of the task matters.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [finished]);
+  useOpenBoardWhenReady(place);
+  if (!place) {
+    return (
+      <Center mih="50dvh">
+        <Loader />
+      </Center>
+    );
+  }
+  return (
+    <Container size="sm" py="xl">
+      <PageHeading title={place.name} note={NOTES[place.status](kind)}>
+        {place.status === "active" && place.board_id !== null && (
+          <ButtonLink
+            to="/boards/$boardId"
+            params={{ boardId: place.board_id }}
+            leftSection={<IconLayoutKanban />}
+          >
+            Open the board
+          </ButtonLink>
+        )}
+      </PageHeading>
+      {task.error && <Failure title="The progress cannot be shown" error={task.error} />}
+      {task.data ? (
+        <TaskProgress task={task.data} onRetried={refresh} />
+      ) : (
+        !task.error && (
+          <Paper withBorder p="lg">
+            <Text c="dimmed">{place.task_id ? "Waiting for the first step…" : "Nothing is left to do."}</Text>
+          </Paper>
+        )
+      )}
+    </Container>
+  );
+}
+
+const NOTES: Record<ProvisioningStatus, (kind: string) => string> = {
+  pending: (kind) => `Your ${kind} is being set up. You may leave this page: the work goes on.`,
+  active: (kind) => `Your ${kind} is ready.`,
+  failed: (kind) => `Your ${kind} could not be set up.`,
+};
+
+/** Opens the board by itself, but only for somebody who watched the set-up end. */
+function useOpenBoardWhenReady(place: Place | undefined) {
+  const navigate = useNavigate();
+  const watched = useRef(false);
+  useEffect(() => {
+    if (place?.status === "pending") watched.current = true;
+    if (place?.status !== "active" || place.board_id === null || !watched.current) return;
+    const boardId = place.board_id;
+    const timer = setTimeout(() => void navigate({ to: "/boards/$boardId", params: { boardId } }), OPEN_AFTER_MS);
+    return () => clearTimeout(timer);
+  }, [place?.status, place?.board_id, navigate]);
+}

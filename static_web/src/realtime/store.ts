@@ -1,0 +1,133 @@
+/** The query cache as the place where subjects keep their state. */
+import type { Query, QueryClient } from "@tanstack/react-query";
+
+import { isKnown, type KnownEvent } from "@/api/events";
+import { keys } from "@/api/keys";
+import type { BoardView, Card, Comment, Page, PlatformEvent, Run, Task } from "@/api/types";
+
+import { applyRunStatus, applyToBoard, applyToRun, applyToRunLog, applyToTask, type RunLog } from "./apply";
+import type { SubjectStore } from "./feed";
+
+export class CacheStore implements SubjectStore {
+  constructor(private readonly cache: QueryClient) {}
+
+  cursor(subject: string): number | null {
+    const [kind, id] = split(subject);
+    if (kind === "board") return this.read<BoardView>(keys.board(id))?.board.sequence ?? null;
+    if (kind === "task") return this.read<Task>(keys.task(id))?.sequence ?? null;
+    if (kind !== "run") return null;
+    const sequences = [this.read<Run>(keys.run(id))?.sequence, this.read<RunLog>(keys.runEvents(id))?.last];
+    const known = sequences.filter((sequence) => sequence !== undefined);
+    return known.length > 0 ? Math.min(...known) : null;
+  }
+
+  apply(event: PlatformEvent): void {
+    const [kind, id] = split(event.subject);
+    if (kind === "board") this.change<BoardView>(keys.board(id), (view) => applyToBoard(view, event));
+    if (kind === "task") this.change<Task>(keys.task(id), (task) => applyToTask(task, event));
+    if (kind === "run") {
+      this.change<Run>(keys.run(id), (run) => applyToRun(run, event));
+      this.change<RunLog>(keys.runEvents(id), (log) => applyToRunLog(log, event));
+    }
+  }
+
+  reload(subject: string): void {
+    const [kind, id] = split(subject);
+    if (kind === "board") void this.cache.invalidateQueries({ queryKey: keys.board(id) });
+    if (kind === "task") void this.cache.invalidateQueries({ queryKey: keys.task(id) });
+    if (kind === "run") {
+      void this.cache.invalidateQueries({ queryKey: keys.run(id) });
+      void this.cache.invalidateQueries({ queryKey: keys.runEvents(id) });
+    }
+  }
+
+  /** Subjects that something on the screen shows. */
+  openSubjects(): string[] {
+    const subjects = this.cache.getQueryCache().findAll({ type: "active" }).map(subjectOf);
+    return [...new Set(subjects.filter((subject) => subject !== null))];
+  }
+
+  /** What an event changes beside its own subject. */
+  spread(event: PlatformEvent): void {
+    if (!isKnown(event)) return;
+    switch (event.type) {
+      case "card.created":
+      case "card.updated":
+      case "card.moved":
+      case "card.deleted":
+        this.refreshCard(event.data.card.id);
+        return;
+      case "comment.created":
+        this.addComment(event.data.comment);
+        void this.cache.invalidateQueries({ queryKey: keys.history(event.data.card_id) });
+        return;
+      case "task.created":
+      case "task.completed":
+      case "task.failed":
+      case "team.provisioned":
+      case "workspace.provisioned":
+        void this.cache.invalidateQueries({ queryKey: keys.workspaces });
+        void this.cache.invalidateQueries({ queryKey: keys.teams });
+        return;
+      case "agent.queued":
+      case "agent.starting":
+      case "agent.started":
+      case "agent.completed":
+      case "agent.failed":
+      case "agent.cancelled":
+        this.showRun(event);
+    }
+  }
+
+  private refreshCard(id: string): void {
+    void this.cache.invalidateQueries({ queryKey: keys.card(id) });
+    void this.cache.invalidateQueries({ queryKey: keys.history(id) });
+  }
+
+  private addComment(comment: Comment): void {
+    this.change<Page<Comment>>(keys.comments(comment.card_id), (page) => withComment(page, comment));
+  }
+
+  private showRun(event: Extract<KnownEvent, { data: { run: Run } }>): void {
+    const { run, board_id, card_id } = event.data;
+    this.change<BoardView>(keys.board(board_id), (view) => applyRunStatus(view, card_id, run.id, run.status));
+    this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: { id: run.id, status: run.status } }));
+    this.change<Page<Run>>(keys.cardRuns(card_id), (page) => withRun(page, { ...run, sequence: event.sequence }));
+    if (event.type === "agent.completed") this.refreshCard(card_id);
+  }
+
+  private read<State>(key: readonly unknown[]): State | undefined {
+    return this.cache.getQueryData<State>(key);
+  }
+
+  private change<State>(key: readonly unknown[], update: (state: State) => State): void {
+    this.cache.setQueryData<State>(key, (state) => (state === undefined ? undefined : update(state)));
+  }
+}
+
+export function withComment(page: Page<Comment>, comment: Comment): Page<Comment> {
+  return page.items.some((known) => known.id === comment.id) ? page : { items: [...page.items, comment] };
+}
+
+/** Newest attempt first. */
+export function withRun(page: Page<Run>, run: Run): Page<Run> {
+  const others = page.items.filter((known) => known.id !== run.id);
+  return { items: [run, ...others].sort((one, other) => other.created_at.localeCompare(one.created_at)) };
+}
+
+export function eventsPath(subject: string): string {
+  const [kind, id] = split(subject);
+  return `/${kind}s/${id}/events`;
+}
+
+function split(subject: string): [kind: string, id: string] {
+  const slash = subject.indexOf("/");
+  return [subject.slice(0, slash), subject.slice(slash + 1)];
+}
+
+function subjectOf(query: Query): string | null {
+  const [kind, id] = query.queryKey;
+  if (typeof id !== "string" || query.state.data === undefined) return null;
+  if (kind === "board" || kind === "task" || kind === "run") return `${kind}/${id}`;
+  return kind === "run-events" ? `run/${id}` : null;
+}

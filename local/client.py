@@ -1,5 +1,6 @@
 """An HTTP client of the local cloud that signs in as a person would, through the Entra emulator's account page."""
 
+import asyncio
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -42,6 +43,16 @@ class Client:
         self._http.headers["authorization"] = f"Bearer {session['access_token']}"
         self.user = session["user"]
         return session
+
+    async def finished(self, task_id: str, every: float = 0.1) -> dict[str, Any]:
+        """The task once it has succeeded. Raises ApiError with its error when it ends otherwise."""
+        while True:
+            task = await self.get(f"/api/tasks/{task_id}")
+            if task["status"] == "succeeded":
+                return task
+            if task["status"] not in ("pending", "running"):
+                raise ApiError(409, task["error"] or f"the task ended {task['status']}")
+            await asyncio.sleep(every)
 
     async def get(self, path: str, **params: Any) -> Any:
         return await self.call("GET", path, params=params)

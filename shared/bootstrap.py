@@ -211,7 +211,9 @@ def build(settings: Settings, ports: Ports) -> Platform:
         settings=settings,
         store=store,
         tokens=ports.tokens,
-        auth=AuthService(AuthRepository(ports.documents), ports.identity, ports.tokens, ports.clock, rules),
+        auth=AuthService(
+            AuthRepository(ports.documents), ports.identity, ports.tokens, ports.realtime, ports.clock, rules
+        ),
         teams=TeamService(store, teams, access, runner, ports.realtime, settings.public_web_url),
         workspaces=WorkspaceService(store, workspaces, access, runner, settings.import_schemes),
         boards=BoardService(store, boards, access, policy),

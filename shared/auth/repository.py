@@ -18,6 +18,10 @@ class AuthRepository:
     async def save_user(self, user: UserRecord, etag: str | None) -> None:
         await self._documents.commit(f"portal/user/{user.id}", [Put("user", user.json_body(), etag)])
 
+    async def team_ids(self, user_id: str) -> list[str]:
+        docs = await self._documents.query(f"portal/user/{user_id}", "team/")
+        return [doc.body["team_id"] for doc in docs]
+
     async def keep_login(self, state: str, flow: Json) -> None:
         await self._documents.commit(f"portal/login/{ids.digest(state)}", [Put("flow", flow)])
 

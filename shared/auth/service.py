@@ -21,8 +21,9 @@ from shared.core.access import Principal
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Forbidden, Invalid, NotFound, Stale, Unauthenticated
 from shared.core.log import Log
-from shared.core.ports import Identity, IdentityProvider, Json, Tokens
+from shared.core.ports import Identity, IdentityProvider, Json, Realtime, Tokens
 from shared.core.store import retry_stale
+from shared.core.teams import team_group
 
 log = Log(__name__)
 
@@ -50,11 +51,12 @@ class AuthService:
         repository: AuthRepository,
         provider: IdentityProvider,
         tokens: Tokens,
+        realtime: Realtime,
         clock: Clock,
         rules: AuthRules,
     ) -> None:
         self._repository, self._provider, self._tokens = repository, provider, tokens
-        self._clock, self._rules = clock, rules
+        self._realtime, self._clock, self._rules = realtime, clock, rules
 
     # -- sign-in --------------------------------------------------------------------------------
 
@@ -176,7 +178,7 @@ class AuthService:
         return (await self._active_user(principal.user_id)).user()
 
     async def set_disabled(self, principal: Principal, user_id: str, disabled: bool) -> User:
-        """Platform admins only; a disabled person's sessions and tokens stop working at once."""
+        """Platform admins only; a disabled person's sessions, tokens and live events stop at once. Safe to repeat."""
         if not principal.platform_admin:
             raise NotFound("There is no such user.")
         if user_id == principal.user_id:
@@ -187,7 +189,14 @@ class AuthService:
         user, etag = found
         user.disabled = disabled
         await self._repository.save_user(user, etag)
+        if disabled:
+            await self._end_live_events(user_id)
         return user.user()
+
+    async def _end_live_events(self, user_id: str) -> None:
+        await self._realtime.remove_from_group(user_id, f"user.{user_id}")
+        for team_id in await self._repository.team_ids(user_id):
+            await self._realtime.remove_from_group(user_id, team_group(team_id))
 
     async def _active_user(self, user_id: str) -> UserRecord:
         found = await self._repository.user(user_id)

@@ -1,6 +1,8 @@
 """Who people are here: users, sessions and personal API tokens."""
 
-from pydantic import BaseModel, Field
+from typing import Annotated
+
+from pydantic import BaseModel, Field, StringConstraints
 
 from shared.core.access import Principal
 from shared.core.resources import Resource
@@ -69,7 +71,7 @@ class RefreshFamily(Resource):
 
 
 class NewApiToken(BaseModel):
-    name: str = Field(min_length=1, max_length=100)
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
     expires_in_days: int | None = Field(None, ge=1, le=3650)
 
 

@@ -1,15 +1,15 @@
 """Teams, members and invitations as requested and shown."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StringConstraints
 
 from shared.core.permissions import Role
 from shared.core.resources import Resource
 
 
 class NewTeam(BaseModel):
-    name: str = Field(min_length=1, max_length=80)
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
 
 
 class Team(BaseModel):

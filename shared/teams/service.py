@@ -48,7 +48,7 @@ class TeamService:
         team_id, task_id = ids.new_team(), ids.sortable()
         team = TeamRecord(
             id=team_id,
-            name=request.name.strip(),
+            name=request.name,
             workspace_id=None,
             scope=team_id,
             task_id=task_id,

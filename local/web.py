@@ -11,6 +11,7 @@ from starlette.routing import Route
 _NOT_BUILT = (
     "<!doctype html><title>Kanban Platform</title><h1>The web app is not built</h1><p>Run <code>make start</code>."
 )
+_FILES = frozenset((".js", ".css", ".map", ".png", ".svg", ".ico", ".json", ".txt", ".woff2", ".webmanifest"))
 _FOREVER = "public, max-age=31536000, immutable"
 
 
@@ -26,7 +27,7 @@ def create_app(dist: Path, api_url: str, connect: Sequence[str] = ()) -> Starlet
         if path.is_file():
             hashed = path.is_relative_to(root / "assets")
             return FileResponse(path, headers=headers | {"cache-control": _FOREVER if hashed else "no-cache"})
-        if path.suffix or path.is_relative_to(root / "assets"):
+        if path.suffix in _FILES:
             return PlainTextResponse("Not found", 404, headers)
         index = root / "index.html"
         if not index.is_file():

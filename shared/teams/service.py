@@ -88,9 +88,12 @@ class TeamService:
     async def change_role(self, principal: Principal, team_id: str, user_id: str, role: Role) -> Member:
         member, etag = await self._manageable(principal, team_id, user_id, role)
         if member.role == Role.OWNER and role != Role.OWNER:
-            await self._refuse_last_owner(team_id, user_id)
+            others = await self._other_owner(team_id, user_id)
+        else:
+            others = []
         member.role = role
-        await self._store.commit(Commit(team_partition(team_id), [Put(f"member/{user_id}", member.json_body(), etag)]))
+        ops = [Put(f"member/{user_id}", member.json_body(), etag), *others]
+        await self._store.commit(Commit(team_partition(team_id), ops))
         return Member(**member.model_dump())
 
     async def remove(self, principal: Principal, team_id: str, user_id: str) -> None:
@@ -137,7 +140,7 @@ class TeamService:
         if request.role == Role.OWNER:
             raise Forbidden("Nobody becomes owner by a link. Invite as admin, then change the role.")
         invitation_id = ids.random_text(10)
-        token = f"{team_id}.{invitation_id}.{ids.random_text(26)}"
+        token = f"{team_id}-{invitation_id}-{ids.random_text(26)}"
         now = self._store.clock.now()
         record = InvitationRecord(
             id=invitation_id,
@@ -199,7 +202,7 @@ class TeamService:
         return team_id
 
     async def _invited(self, token: str) -> tuple[str, InvitationRecord, str]:
-        parts = token.split(".")
+        parts = token.split("-")
         found = await self._repository.invitation(parts[0], parts[1]) if len(parts) == 3 else None
         if found is None or not hmac.compare_digest(found[0].hash, ids.digest(token)):
             raise NotFound("This invitation does not exist or was withdrawn. Ask for a new link.")

@@ -1,55 +1,12 @@
 /** The event catalogue: what the data of each event type holds. */
-import type {
-  BoardAgents,
-  CardSummary,
-  Column,
-  Comment,
-  PlatformEvent,
-  Run,
-  Task,
-  Usage,
-} from "./types";
+import type { PlatformEvent, Schemas, Usage, Whole } from "./types";
 
-export interface CardEventData {
-  team_id: string;
-  board_id: string;
-  by: { id: string; name: string; kind: "user" | "agent" };
-  card: CardSummary;
-  from_column?: string | null;
-  changes?: string[] | null;
-}
+type Described = Whole<Schemas["Event"]>;
 
-export interface CommentEventData {
-  team_id: string;
-  board_id: string;
-  card_id: string;
-  comment: Comment;
-}
-
-export interface BoardEventData {
-  team_id: string;
-  board_id: string;
-  columns: Column[];
-  agents: BoardAgents;
-}
-
-export interface RunEventData {
-  team_id: string;
-  board_id: string;
-  card_id: string;
-  run: Run;
-}
-
-export interface UsageEventData {
-  team_id: string;
-  card_id: string;
-  run_id: string;
-  usage: Usage;
-}
-
+/** What an agent did. The schema lists the fields of all kinds; which of them are there depends on the kind. */
 export type Progress =
   | { kind: "status"; text: string }
-  | { kind: "turn"; turn: number; stop_reason: string | null; usage: Partial<Usage> }
+  | { kind: "turn"; turn: number; stop_reason: string | null; usage: Partial<Usage> | null }
   | { kind: "text"; text: string }
   | { kind: "tool_use"; tool_use_id: string; name: string; input: Record<string, unknown> }
   | {
@@ -57,42 +14,18 @@ export type Progress =
       tool_use_id: string;
       name: string;
       is_error: boolean;
-      output: string;
+      output: string | null;
       duration_ms: number | null;
     }
   | { kind: "commit"; sha: string; message: string; files: string[] | null }
   | { kind: "push"; branch: string; sha: string };
 
-export type ProgressEventData = Progress & { team_id: string; board_id: string; card_id: string; run_id: string };
+type ProgressEvent = Omit<Extract<Described, { type: "agent.progress" }>, "data"> & {
+  data: Progress & Pick<Whole<Schemas["ProgressData"]>, "team_id" | "board_id" | "card_id" | "run_id">;
+};
 
-interface Catalogue {
-  "card.created": CardEventData;
-  "card.updated": CardEventData;
-  "card.moved": CardEventData;
-  "card.deleted": CardEventData;
-  "comment.created": CommentEventData;
-  "board.updated": BoardEventData;
-  "task.created": { task: Task };
-  "task.progress": { task: Task };
-  "task.completed": { task: Task };
-  "task.failed": { task: Task };
-  "team.provisioned": { team_id: string; name: string };
-  "workspace.provisioned": { team_id: string; workspace_id: string; name: string };
-  "agent.queued": RunEventData;
-  "agent.starting": RunEventData;
-  "agent.started": RunEventData;
-  "agent.progress": ProgressEventData;
-  "agent.completed": RunEventData;
-  "agent.failed": RunEventData;
-  "agent.cancelled": RunEventData;
-  "usage.recorded": UsageEventData;
-}
-
-export type EventType = keyof Catalogue;
-
-export type KnownEvent = {
-  [Type in EventType]: Omit<PlatformEvent, "type" | "data"> & { type: Type; data: Catalogue[Type] };
-}[EventType];
+export type KnownEvent = Exclude<Described, { type: "agent.progress" }> | ProgressEvent;
+export type EventType = KnownEvent["type"];
 
 const TYPES: Record<EventType, true> = {
   "card.created": true,

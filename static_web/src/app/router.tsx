@@ -47,7 +47,6 @@ const signedInRoute = createRoute({
   getParentRoute: () => rootRoute,
   id: "signed-in",
   beforeLoad: ({ location }) => {
-    // eslint-disable-next-line @typescript-eslint/only-throw-error -- how this router redirects
     if (!isSignedIn()) throw redirect({ to: "/signin", search: { return: location.href } });
   },
   component: Shell,

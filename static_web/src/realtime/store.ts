@@ -13,10 +13,10 @@ export class CacheStore implements SubjectStore {
 
   cursor(subject: string): number | null {
     const [kind, id] = split(subject);
-    if (kind === "board") return this.read<BoardView>(keys.board(id))?.board.sequence ?? null;
-    if (kind === "task") return this.read<Task>(keys.task(id))?.sequence ?? null;
+    if (kind === "board") return this.cache.getQueryData<BoardView>(keys.board(id))?.board.sequence ?? null;
+    if (kind === "task") return this.cache.getQueryData<Task>(keys.task(id))?.sequence ?? null;
     if (kind !== "run") return null;
-    const sequences = [this.read<Run>(keys.run(id))?.sequence, this.read<RunLog>(keys.runEvents(id))?.last];
+    const sequences = [this.cache.getQueryData<Run>(keys.run(id))?.sequence, this.cache.getQueryData<RunLog>(keys.runEvents(id))?.last];
     const known = sequences.filter((sequence) => sequence !== undefined);
     return known.length > 0 ? Math.min(...known) : null;
   }
@@ -94,10 +94,6 @@ export class CacheStore implements SubjectStore {
     this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: { id: run.id, status: run.status } }));
     this.change<Page<Run>>(keys.cardRuns(card_id), (page) => withRun(page, { ...run, sequence: event.sequence }));
     if (event.type === "agent.completed") this.refreshCard(card_id);
-  }
-
-  private read<State>(key: readonly unknown[]): State | undefined {
-    return this.cache.getQueryData<State>(key);
   }
 
   private change<State>(key: readonly unknown[], update: (state: State) => State): void {

@@ -3,7 +3,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
 import { endSession, startSession } from "@/api/session";
-import type { ApiToken, ApiTokenCreated, Page, Session, User } from "@/api/types";
+import type { ApiToken, CreatedApiToken, Session, User } from "@/api/types";
 
 const STATE_KEY = "kanban.sign_in.state";
 const RETURN_KEY = "kanban.sign_in.return_to";
@@ -53,13 +53,10 @@ export async function signOut(): Promise<void> {
 
 export const apiTokensQuery = queryOptions({
   queryKey: keys.apiTokens,
-  queryFn: async () => {
-    const answer = await api.get<ApiToken[] | Page<ApiToken>>("/auth/tokens");
-    return Array.isArray(answer) ? answer : answer.items;
-  },
+  queryFn: () => api.get<ApiToken[]>("/auth/tokens"),
 });
 
 export const createApiToken = (body: { name: string; expires_in_days: number | null }) =>
-  api.post<ApiTokenCreated>("/auth/tokens", { body });
+  api.post<CreatedApiToken>("/auth/tokens", { body });
 
 export const revokeApiToken = (id: string) => api.delete(`/auth/tokens/${id}`);

@@ -29,7 +29,6 @@ export const historyQuery = (cardId: string) =>
   });
 
 export function summaryOf(card: Card): CardSummary {
-  const { body, checklist, created_at, created_by, result, ...summary } = card;
-  void [body, checklist, created_at, created_by, result];
+  const { body: _, checklist: _1, created_at: _2, created_by: _3, result: _4, ...summary } = card;
   return summary;
 }

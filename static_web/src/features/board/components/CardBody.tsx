@@ -128,7 +128,7 @@ function useSaveBody(card: Card, draft: Draft, onSaved: () => void) {
         return await changeCard(card.id, { body: draft.text }, etag);
       } catch (error) {
         if (!isProblem(error, 412)) throw error;
-        const present = await cache.fetchQuery({ ...cardQuery(card.id), staleTime: 0 });
+        const present = await cache.query({ ...cardQuery(card.id), staleTime: 0 });
         if (present.body !== draft.base) return present;
         return changeCard(card.id, { body: draft.text }, present.etag);
       }

@@ -46,7 +46,7 @@ function Item({ item, running }: { item: TimelineItem; running: boolean }) {
       return (
         <Line icon={<IconFlag size={14} />}>
           Turn {item.turn}
-          {item.usage.output_tokens !== undefined && ` · ${plural(item.usage.output_tokens, "token")} out`}
+          {item.usage?.output_tokens !== undefined && ` · ${plural(item.usage.output_tokens, "token")} out`}
         </Line>
       );
     case "status":

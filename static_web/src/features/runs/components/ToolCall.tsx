@@ -63,7 +63,13 @@ export function ToolCall({ use, result, running }: Props) {
           {Object.entries(use.input).map(([name, value]) => (
             <Field key={name} name={name} text={typeof value === "string" ? value : JSON.stringify(value, null, 2)} />
           ))}
-          {result && <Field name={result.is_error ? "error" : "output"} text={result.output || "(empty)"} error={result.is_error} />}
+          {result && (
+            <Field
+              name={result.is_error ? "error" : "output"}
+              text={result.output ?? ""}
+              error={result.is_error}
+            />
+          )}
         </div>
       </Collapse>
     </div>
@@ -81,7 +87,7 @@ function Field({ name, text, error = false }: { name: string; text: string; erro
         {name}
       </Text>
       <pre className={classes.text} data-error={error || undefined} tabIndex={0}>
-        {cut ? text.slice(0, SHOWN_CHARACTERS) : text}
+        {cut ? text.slice(0, SHOWN_CHARACTERS) : text !== "" ? text : "(empty)"}
       </pre>
       {cut && (
         <Button size="compact-xs" variant="subtle" onClick={() => setWhole(true)}>

@@ -66,8 +66,8 @@ function useJoin(token: string) {
   return useMutation({
     mutationFn: async (alreadyMember: boolean): Promise<Team> => {
       if (!alreadyMember) return acceptInvitation(token);
-      const { team_id } = await cache.ensureQueryData(invitationQuery(token));
-      return cache.fetchQuery(teamQuery(team_id));
+      const { team_id } = await cache.query({ ...invitationQuery(token), staleTime: "static" });
+      return cache.query(teamQuery(team_id));
     },
     onSuccess: async (team, alreadyMember) => {
       if (!alreadyMember) {
@@ -76,9 +76,7 @@ function useJoin(token: string) {
         void cache.invalidateQueries({ queryKey: keys.workspaces });
         void cache.invalidateQueries({ queryKey: keys.teams });
       }
-      await (team.board_id === null
-        ? navigate({ to: "/" })
-        : navigate({ to: "/boards/$boardId", params: { boardId: team.board_id } }));
+      await navigate({ to: "/boards/$boardId", params: { boardId: team.board_id } });
     },
   });
 }

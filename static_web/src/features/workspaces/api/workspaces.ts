@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
-import type { Page, Task, TaskStatus, Workspace } from "@/api/types";
+import type { Page, StartedWorkspace, Task, TaskStatus, Workspace } from "@/api/types";
 import { newest } from "@/realtime/apply";
 
 export const workspacesQuery = queryOptions({
@@ -14,7 +14,7 @@ export const workspaceQuery = (id: string) =>
   queryOptions({ queryKey: keys.workspace(id), queryFn: () => api.get<Workspace>(`/workspaces/${id}`) });
 
 export const createWorkspace = (body: { name: string; import_url: string | null }) =>
-  api.post<{ workspace: Workspace; task_id: string }>("/workspaces", { body });
+  api.post<StartedWorkspace>("/workspaces", { body });
 
 export const taskQuery = (id: string) =>
   queryOptions({

@@ -11,7 +11,7 @@ import classes from "./PlaceCard.module.css";
 
 export function WorkspaceCard({ workspace }: { workspace: Workspace }) {
   const link =
-    workspace.status === "active" && workspace.board_id !== null ? (
+    workspace.status === "active" ? (
       <Link className={classes.link} to="/boards/$boardId" params={{ boardId: workspace.board_id }}>
         {workspace.name}
       </Link>
@@ -32,7 +32,7 @@ export function WorkspaceCard({ workspace }: { workspace: Workspace }) {
 
 export function TeamCard({ team }: { team: Team }) {
   const link =
-    team.status === "active" && team.board_id !== null ? (
+    team.status === "active" ? (
       <Link className={classes.link} to="/boards/$boardId" params={{ boardId: team.board_id }}>
         {team.name}
       </Link>

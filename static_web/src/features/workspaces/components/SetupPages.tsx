@@ -35,7 +35,7 @@ export function TeamPage({ teamId }: { teamId: string }) {
 interface Place {
   name: string;
   status: ProvisioningStatus;
-  board_id: string | null;
+  board_id: string;
   task_id: string | null;
 }
 
@@ -58,7 +58,7 @@ function Setup({ kind, place, refresh }: { kind: string; place: Place | undefine
   return (
     <Container size="sm" py="xl">
       <PageHeading title={place.name} note={NOTES[place.status](kind)}>
-        {place.status === "active" && place.board_id !== null && (
+        {place.status === "active" && (
           <ButtonLink
             to="/boards/$boardId"
             params={{ boardId: place.board_id }}
@@ -94,7 +94,7 @@ function useOpenBoardWhenReady(place: Place | undefined) {
   const watched = useRef(false);
   useEffect(() => {
     if (place?.status === "pending") watched.current = true;
-    if (place?.status !== "active" || place.board_id === null || !watched.current) return;
+    if (place?.status !== "active" || !watched.current) return;
     const boardId = place.board_id;
     const timer = setTimeout(() => void navigate({ to: "/boards/$boardId", params: { boardId } }), OPEN_AFTER_MS);
     return () => clearTimeout(timer);

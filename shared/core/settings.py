@@ -1,5 +1,6 @@
 """Every setting, its environment variable, default and meaning. Read once, in bootstrap."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -99,6 +100,10 @@ def _parse(env: str, text: str, default: Any) -> Any:
             return {"1": True, "true": True, "0": False, "false": False}[text.lower()]
         if isinstance(default, tuple):
             return tuple(part.strip() for part in text.split(",") if part.strip())
-        return type(default)(text)
+        value = type(default)(text)
+        if isinstance(value, int | float) and not (math.isfinite(value) and value >= 0):
+            raise ValueError("a limit that limits nothing")
     except (KeyError, ValueError):
-        raise Invalid(f"Setting {env} has a value that is not a {type(default).__name__}.") from None
+        kind = "number of 0 or more" if isinstance(default, int | float) else type(default).__name__
+        raise Invalid(f"Setting {env} has a value that is not a {kind}.") from None
+    return value

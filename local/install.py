@@ -37,6 +37,8 @@ def main() -> int:
     except Failed as error:
         print(f"Set-up failed: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        return 130
     if done:
         print(f"Set up {', '.join(done)} in {time.time() - began:.1f} s.", flush=True)
     return 0

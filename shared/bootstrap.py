@@ -180,7 +180,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
     store = Store(ports.documents, ports.event_log, ports.queues, ports.realtime, ports.clock)
     access = Access(ports.documents)
     boards, agents = BoardRepository(ports.documents), AgentRepository(ports.documents)
-    teams, workspaces = TeamRepository(ports.documents), WorkspaceRepository(ports.documents)
+    teams, workspaces = TeamRepository(ports.documents), WorkspaceRepository(ports.documents, ports.clock)
     policy = _policy(settings, ports.host)
     keys = Keys(ports.documents, ports.secrets, ports.tokens, ports.clock)
     limits = RunLimits(

@@ -1,7 +1,7 @@
 """Workspaces: created from a name, with their team, board, repository and agent."""
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from shared.core import ids
 from shared.core.access import Access, Principal
@@ -79,13 +79,22 @@ class WorkspaceService:
     def _import_source(self, url: str | None) -> str | None:
         if not url or not url.strip():
             return None
-        parts = urlsplit(url.strip())
+        parts = _address(url.strip())
         if parts.scheme not in self._import_schemes:
             allowed = ", ".join(f"{scheme}://" for scheme in self._import_schemes)
             raise Invalid(f"A repository can be imported from {allowed} addresses only.")
         if parts.username or parts.password:
             raise Invalid("Put no credentials into the address: it is kept with the workspace.")
+        if not (parts.path.strip("/") if parts.scheme == "file" else parts.hostname):
+            raise Invalid("The address of the repository to import is not complete.")
         return url.strip()
+
+
+def _address(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise Invalid("The address of the repository to import cannot be read.") from None
 
 
 def _slug(name: str) -> str:

@@ -86,18 +86,23 @@ class TeamService:
         return [Member(**member.model_dump()) for member in await self._repository.members(team_id)]
 
     async def change_role(self, principal: Principal, team_id: str, user_id: str, role: Role) -> Member:
+        return await retry_stale(lambda: self._change_role(principal, team_id, user_id, role))
+
+    async def _change_role(self, principal: Principal, team_id: str, user_id: str, role: Role) -> Member:
         member, etag = await self._manageable(principal, team_id, user_id, role)
-        if member.role == Role.OWNER and role != Role.OWNER:
-            others = await self._other_owner(team_id, user_id)
-        else:
-            others = []
+        steps_down = member.role == Role.OWNER and role != Role.OWNER
+        kept = [await self._other_owner(team_id, user_id)] if steps_down else []
         member.role = role
-        ops = [Put(f"member/{user_id}", member.json_body(), etag), *others]
+        ops = [Put(f"member/{user_id}", member.json_body(), etag), *kept]
         await self._store.commit(Commit(team_partition(team_id), ops))
         return Member(**member.model_dump())
 
     async def remove(self, principal: Principal, team_id: str, user_id: str) -> None:
         """Remove somebody, or leave. Live connections stop seeing the team's events at once."""
+        await retry_stale(lambda: self._remove(principal, team_id, user_id))
+        await self._store.commit(Commit(f"portal/user/{user_id}", [Delete(f"team/{team_id}")]))
+
+    async def _remove(self, principal: Principal, team_id: str, user_id: str) -> None:
         if user_id == principal.user_id:
             await self._access.require(principal, team_id, Action.READ)
             found = await self._repository.member(team_id, user_id)
@@ -106,16 +111,14 @@ class TeamService:
             member, etag = found
         else:
             member, etag = await self._manageable(principal, team_id, user_id, None)
-        if member.role == Role.OWNER:
-            await self._refuse_last_owner(team_id, user_id)
+        kept = [await self._other_owner(team_id, user_id)] if member.role == Role.OWNER else []
         await self._store.commit(
             Commit(
                 team_partition(team_id),
-                [Delete(f"member/{user_id}", etag)],
+                [Delete(f"member/{user_id}", etag), *kept],
                 memberships=[Membership(user_id, team_group(team_id), member=False)],
             )
         )
-        await self._store.commit(Commit(f"portal/user/{user_id}", [Delete(f"team/{team_id}")]))
 
     async def _manageable(
         self, principal: Principal, team_id: str, user_id: str, role: Role | None
@@ -128,10 +131,14 @@ class TeamService:
             await self._access.require(principal, team_id, Action.MANAGE_OWNERS)
         return found
 
-    async def _refuse_last_owner(self, team_id: str, user_id: str) -> None:
-        members = await self._repository.members(team_id)
-        if not any(member.role == Role.OWNER and member.user_id != user_id for member in members):
-            raise Conflict("A team needs an owner. Make somebody else owner first.")
+    async def _other_owner(self, team_id: str, user_id: str) -> Put:
+        """Another owner, for the commit to hold on to: of two who leave at once, one stays. Conflict without one."""
+        for member in await self._repository.members(team_id):
+            if member.role == Role.OWNER and member.user_id != user_id:
+                found = await self._repository.member(team_id, member.user_id)
+                if found is not None and found[0].role == Role.OWNER:
+                    return Put(f"member/{member.user_id}", found[0].json_body(), found[1])
+        raise Conflict("A team needs an owner. Make somebody else owner first.")
 
     # -- invitations ----------------------------------------------------------------------------
 

@@ -50,9 +50,9 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
     api.add_exception_handler(PlatformError, _platform_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(HTTPException, _http_error)
-    api.add_exception_handler(Exception, _unexpected)
     for area in AREAS:
         api.include_router(area.router)
+    api.add_middleware(Unexpected)
     api.add_middleware(
         CORSMiddleware,
         allow_origins=[platform.settings.public_web_url],
@@ -63,6 +63,30 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
     )
     api.add_middleware(RequestId)
     return api
+
+
+class Unexpected:
+    """Answers what nobody foresaw, within CORS and the request id: the framework's own handler stands outside."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = started or message["type"] == "http.response.start"
+            await send(message)
+
+        try:
+            await self._app(scope, receive, watched)
+        except Exception as error:
+            if started or scope["type"] != "http":
+                raise
+            log.exception("api.unexpected_error", error=type(error).__name__)
+            detail = "Something went wrong on our side. Try again; quote request_id."
+            await problem(500, "internal", "Internal error", detail)(scope, receive, send)
 
 
 class RequestId:
@@ -119,13 +143,17 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     return problem(422, "invalid", "Not valid", detail, errors=errors)
 
 
+_HTTP_ERRORS = {
+    400: ("bad-request", "Bad request", "The body cannot be read. Send JSON in UTF-8."),
+    404: ("not-found", "Not found", "There is nothing at this address."),
+    405: ("method-not-allowed", "Method not allowed", "This address does not take this method."),
+}
+
+
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
-    kind = {404: "not-found", 405: "method-not-allowed"}.get(error.status_code, "http")
-    return problem(error.status_code, kind, str(error.detail), "There is nothing at this address for this method.")
-
-
-async def _unexpected(_: Request, error: Exception) -> JSONResponse:
-    log.exception("api.unexpected_error", error=type(error).__name__)
-    return problem(500, "internal", "Internal error", "Something went wrong on our side. Try again; quote request_id.")
+    kind, title, detail = _HTTP_ERRORS.get(error.status_code, ("http", str(error.detail), str(error.detail)))
+    answer = problem(error.status_code, kind, title, detail)
+    answer.headers.update(error.headers or {})
+    return answer

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from shared.core.access import Access, Principal
@@ -19,7 +21,7 @@ class TestPermissions:
         assert frozenset[Action]().union(*PERMISSIONS.values()) == set(Action)
 
     def test_a_higher_role_may_do_all_that_a_lower_one_may(self) -> None:
-        for lower, higher in zip(ORDER, ORDER[1:], strict=False):
+        for lower, higher in itertools.pairwise(ORDER):
             assert PERMISSIONS[lower] < PERMISSIONS[higher]
 
     def test_viewers_only_read(self) -> None:

@@ -27,7 +27,7 @@ export function AddCard({ boardId, column }: { boardId: string; column: Column }
       <Button
         variant="subtle"
         color="gray"
-        size="compact-md"
+        size="compact-sm"
         justify="flex-start"
         leftSection={<IconPlus size={16} />}
         className={classes.add ?? ""}

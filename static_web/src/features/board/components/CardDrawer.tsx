@@ -29,7 +29,7 @@ export default function CardDrawer({ boardId, cardId }: { boardId: string; cardI
   const view = useQuery(boardQuery(boardId));
   return (
     <Drawer.Root opened onClose={close} position="right" size="min(100%, 46rem)">
-      <Drawer.Overlay blur={1} backgroundOpacity={0.35} />
+      <Drawer.Overlay blur={1} backgroundOpacity={0.25} />
       <Drawer.Content aria-label={card.data ? `Card ${card.data.title}` : "Card"}>
         <Drawer.Header className={classes.header ?? ""}>
           <span className={classes.place}>
@@ -62,9 +62,9 @@ function CardDetails({ card, board }: { card: Card; board: Board }) {
       <CardTitle card={card} editable={editable} />
       <CardFields card={card} board={board} editable={editable} />
       {card.result && <ResultPanel result={card.result} />}
+      <CardRuns card={card} role={board.role} />
       <CardBody card={card} editable={editable} />
       <Checklist card={card} editable={editable} />
-      <CardRuns card={card} role={board.role} />
       <CardActivity cardId={card.id} editable={editable} />
     </Stack>
   );

@@ -58,8 +58,8 @@ function RunRow({ run, opened, onToggle }: { run: Run; opened: boolean; onToggle
         <RunBadge status={run.status} />
         <Text size="xs" c="dimmed" component="span" truncate>
           Attempt {run.attempt} · {relativeTime(run.created_at, now)} ·{" "}
-          {elapsed(run.started_at ?? run.created_at, run.finished_at, now)} · {usd(run.usage.cost_usd)}
-          {run.demo_model && " notional"}
+          {elapsed(run.started_at ?? run.created_at, run.finished_at, now)}
+          {isOver(run.status) && ` · ${usd(run.usage.cost_usd)}${run.demo_model ? " notional" : ""}`}
         </Text>
       </UnstyledButton>
       <AnchorLink size="xs" to="/runs/$runId" params={{ runId: run.id }}>

@@ -50,9 +50,9 @@ export function ColumnRegion({ board, column, cards, total, names, editable }: P
         <Badge variant="default" size="sm" aria-label={`${total} cards`} style={{ flexShrink: 0 }}>
           {total}
         </Badge>
-        {column.kind === "start" && <span className={classes.mark}>starts an agent</span>}
         {editable && <ColumnMenu board={board} column={column} hasCards={total > 0} />}
       </Group>
+      {column.kind === "start" && <p className={classes.mark}>Cards moved here start an agent</p>}
       <ul className={classes.cards} ref={list}>
         {cards.map((card) => (
           <CardTile key={card.id} board={board} card={card} names={names} editable={editable} />

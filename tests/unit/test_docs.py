@@ -206,9 +206,6 @@ def _targets(text: str) -> Iterator[str]:
 def _resolves(path: Path, target: str) -> bool:
     name, _, anchor = target.partition("#")
     file = (path.parent / name).resolve() if name else path
-    images = docs.ROOT / "docs" / "images"
-    if file.parent == images and not images.exists():
-        return True  # screenshots are taken from the built web app
     return file.exists() and (not anchor or anchor in _anchors(file.read_text()))
 
 

@@ -23,6 +23,7 @@ SHARDS = tuple(f"open/{n:02d}" for n in range(16))
 _STRIPES = 64
 _SETTLE_SECONDS = 60
 """An open row without its outbox is dropped only after this: its commit may still be under way."""
+_UNBORN_SECONDS = 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +109,13 @@ class Store:
 
     async def settle(self, reference: str) -> None:
         await self.documents.commit(f"open/{ids.shard(reference)}", [Delete(reference)])
+
+    async def settle_unborn(self, reference: str) -> None:
+        """Drop open work that is not there an hour after it was filed: its commit was refused."""
+        shard = f"open/{ids.shard(reference)}"
+        doc = await self.documents.get(shard, reference)
+        if doc is not None and (self.clock.now() - parse(doc.body["at"])).total_seconds() > _UNBORN_SECONDS:
+            await self.documents.commit(shard, [Delete(reference)])
 
     async def open_work(self, kind: str) -> list[str]:
         """References of open work of a kind."""

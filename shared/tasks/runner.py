@@ -7,7 +7,7 @@ the epoch and sends a message. A holder that was overtaken finds its etag stale 
 import asyncio
 import contextlib
 import random
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 
 from shared.core import ids
@@ -17,7 +17,7 @@ from shared.core.events import NewEvent, TaskData
 from shared.core.log import Log
 from shared.core.ports import Json, Put
 from shared.core.resources import TASK_OVER, Step, Subject
-from shared.core.store import Commit, Message, Store
+from shared.core.store import Commit, Message, Store, retry_stale
 from shared.tasks.models import MESSAGE_VERSION, Later, Plan, PlannedStep, StepContext, TaskRecord
 
 log = Log(__name__)
@@ -100,41 +100,64 @@ class Runner:
         except NotFound:
             log.warning("task.unknown", task_id=message["task_id"])
             return
-        if record.status in TASK_OVER:
-            await self._store.settle(record.reference)
-            return
-        if record.epoch != message["epoch"]:
-            return
-        with contextlib.suppress(Overtaken):
-            await _Holder(self._store, self._plans[record.plan], record, etag, self._lease).run_on()
+        if record.status not in TASK_OVER:
+            if record.epoch != message["epoch"]:
+                return
+            try:
+                await _Holder(self._store, self._plans[record.plan], record, etag, self._lease).run_on()
+            except Overtaken:
+                return
+        await self._conclude(record)
 
     async def watch(self) -> int:
         """Resume every task whose holder is gone; returns how many. Called by a timer."""
         resumed = 0
         for reference in await self._store.open_work("task"):
-            task_id = reference.split("/", 1)[1]
             try:
-                record, etag = await self.load(task_id)
-            except NotFound:
-                continue  # its commit is still to come, or the sweeper has it
-            if record.status in TASK_OVER:
-                await self._store.settle(reference)
-            elif parse(record.check_at) < self._store.clock.now():
-                with contextlib.suppress(Stale):
-                    await self._reschedule(record, etag, delay=0)
-                    resumed += 1
-                    log.warning("task.resumed", task_id=task_id, epoch=record.epoch)
+                resumed += await self._watch_one(reference)
+            except PlatformError as error:  # the others must not wait for this one
+                log.warning("task.watch_failed", reference=reference, reason=error.detail)
         return resumed
+
+    async def _watch_one(self, reference: str) -> bool:
+        try:
+            record, etag = await self.load(reference.split("/", 1)[1])
+        except NotFound:  # its commit is still to come, or never will
+            await self._store.settle_unborn(reference)
+            return False
+        if record.status in TASK_OVER:
+            await self._conclude(record)
+        elif parse(record.check_at) < self._store.clock.now():
+            with contextlib.suppress(Stale):
+                await self._reschedule(record, etag, delay=0)
+                log.warning("task.resumed", task_id=record.id, epoch=record.epoch)
+                return True
+        return False
 
     async def abandon(self, task_id: str, reason: str) -> None:
         """A message about this task was given up by the queue: say so on the task."""
-        record, etag = await self.load(task_id)
-        if record.status in TASK_OVER:
+
+        async def attempt() -> TaskRecord:
+            record, etag = await self.load(task_id)
+            if record.status not in TASK_OVER:
+                record.status, record.error = "needs_attention", reason
+                put = Put("task", record.json_body(), etag)
+                await self._store.commit(Commit(f"tasks/{record.id}", [put], [_event("task.failed", record)]))
+            return record
+
+        await self._conclude(await retry_stale(attempt))
+
+    async def _conclude(self, record: TaskRecord) -> None:
+        """Let a task that is over rest; its subject learns of a failure first. Open work until then: safe to repeat."""
+        if record.status not in TASK_OVER:
             return
-        record.status, record.error = "needs_attention", reason
-        await self._store.commit(
-            Commit(f"tasks/{record.id}", [Put("task", record.json_body(), etag)], [_event("task.failed", record)])
-        )
+        plan = self._plans.get(record.plan)
+        if plan is not None and record.status != "succeeded":
+            try:
+                await plan.failed(_context(record, _untold), record.error or "It failed.")
+            except NotFound as error:
+                log.warning("task.subject_gone", task_id=record.id, reason=error.detail)
+        await self._store.settle(record.reference)
 
     async def _reschedule(self, record: TaskRecord, etag: str, delay: float) -> None:
         await self._store.commit(_reschedule(record, etag, delay, self._store, self._lease))
@@ -159,8 +182,7 @@ class _Holder:
             if not await self._step(step, self._planned(step)):
                 return None
         self._record.status = "succeeded"
-        await self._write("task.completed")
-        return await self._store.settle(self._record.reference)
+        return await self._write("task.completed")
 
     async def _step(self, step: Step, planned: PlannedStep) -> bool:
         """True when the step is done and the next may begin."""
@@ -169,7 +191,7 @@ class _Holder:
         await self._write("task.progress")
         try:
             async with asyncio.timeout(planned.timeout), self._heartbeat():
-                result = await planned.run(self._context())
+                result = await planned.run(_context(self._record, self._report))
         except Overtaken:
             raise
         except TimeoutError:
@@ -201,15 +223,9 @@ class _Holder:
             return False
         step.status, step.finished_at = "failed", iso(self._store.clock.now())
         self._record.status, self._record.error = "failed", f"{step.title} failed: {reason}"
-        await self._plan.failed(self._context(), self._record.error)
         await self._write("task.failed")
-        await self._store.settle(self._record.reference)
         log.warning("task.failed", task_id=self._record.id, step=step.name, reason=reason)
         return False
-
-    def _context(self) -> StepContext:
-        record = self._record
-        return StepContext(record.id, record.subject, record.team_id, record.owner_id, dict(record.state), self._report)
 
     async def _report(self, progress: float | None, note: str | None) -> None:
         step = self._record.next_step()
@@ -253,33 +269,55 @@ class _Holder:
     async def _heartbeat(self):  # noqa: ANN202 - an async context manager without a value
         """Keep the lease while a step works; a lost lease cancels the step."""
         owner = asyncio.current_task()
-        lost = False
+        stop, lost = asyncio.Event(), False
 
         async def beat() -> None:
             nonlocal lost
-            while True:
-                await asyncio.sleep(self._lease / 3)
-                async with self._writing:
-                    self._renew()
-                    put = Put("task", self._record.json_body(), self._etag)
-                    try:
-                        self._etag = (await self._store.documents.commit(f"tasks/{self._record.id}", [put]))["task"]
-                    except Stale:
-                        lost = True
-                        if owner is not None:
-                            owner.cancel()
-                        return
+            while not await _set_within(stop, self._lease / 3):
+                try:
+                    await self._beat()
+                except Stale:
+                    lost = True
+                    if owner is not None:
+                        owner.cancel()
+                    return
+                except PlatformError as error:
+                    log.warning("task.heartbeat_missed", task_id=self._record.id, reason=error.detail)
 
         beating = asyncio.create_task(beat())
         try:
-            yield
+            try:
+                yield
+            finally:
+                stop.set()  # a beat under way ends first: its commit has the etag that the next one needs
+                await asyncio.gather(beating, return_exceptions=True)
         except asyncio.CancelledError:
-            if lost:
-                raise Overtaken from None
-            raise
-        finally:
-            beating.cancel()
-            await asyncio.gather(beating, return_exceptions=True)
+            if not lost or owner is None:
+                raise
+            owner.uncancel()
+            raise Overtaken from None
+
+    async def _beat(self) -> None:
+        async with self._writing:
+            self._renew()
+            put = Put("task", self._record.json_body(), self._etag)
+            self._etag = (await self._store.documents.commit(f"tasks/{self._record.id}", [put]))["task"]
+
+
+async def _set_within(event: asyncio.Event, seconds: float) -> bool:
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
+
+
+async def _untold(progress: float | None, note: str | None) -> None:
+    """Nobody watches a task that is over."""
+
+
+def _context(record: TaskRecord, report: Callable[[float | None, str | None], Awaitable[None]]) -> StepContext:
+    return StepContext(record.id, record.subject, record.team_id, record.owner_id, dict(record.state), report)
 
 
 def _reschedule(record: TaskRecord, etag: str, delay: float, store: Store, lease: float) -> Commit:

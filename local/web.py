@@ -21,7 +21,8 @@ def create_app(dist: Path, api_url: str, connect: Sequence[str] = ()) -> Starlet
     headers = _headers([api_url, *connect, *(_websocket(url) for url in connect)])
 
     async def page(request: Request) -> Response:
-        path = (root / request.path_params["path"]).resolve()
+        name: str = request.path_params["path"]
+        path = (root / name.replace("\0", "/")).resolve()
         if not path.is_relative_to(root):
             return PlainTextResponse("Not found", 404, headers)
         if path.is_file():

@@ -13,10 +13,25 @@ const indigo: MantineColorsTuple = [
   "#263b93",
 ];
 
+/** Greys with a little blue, so that inputs and menus fit the surfaces of the dark scheme. */
+const dark: MantineColorsTuple = [
+  "#d5d8de",
+  "#b4b9c4",
+  "#9ba2af",
+  "#858c99",
+  "#454b56",
+  "#383d47",
+  "#2a2e36",
+  "#1f2228",
+  "#191b20",
+  "#131519",
+];
+
 export const theme = createTheme({
   primaryColor: "brand",
   primaryShade: { light: 7, dark: 5 },
-  colors: { brand: indigo },
+  colors: { brand: indigo, dark },
+  black: "#1b1e26",
   defaultRadius: "md",
   cursorType: "pointer",
   fontFamily: 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
@@ -24,6 +39,9 @@ export const theme = createTheme({
   headings: { fontWeight: "650" },
   components: {
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
-    Modal: { defaultProps: { radius: "lg", overlayProps: { blur: 2, backgroundOpacity: 0.4 } } },
+    Modal: {
+      defaultProps: { radius: "lg", overlayProps: { blur: 2, backgroundOpacity: 0.4 } },
+      styles: { title: { fontWeight: 650 } },
+    },
   },
 });

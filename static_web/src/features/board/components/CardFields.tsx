@@ -27,7 +27,7 @@ export function CardFields({ card, board, editable }: Props) {
     if (asked) move.mutate({ cardId: card.id, move: asked });
   };
   return (
-    <SimpleGrid cols={{ base: 1, xs: 2 }} spacing="sm">
+    <SimpleGrid cols={2} spacing="sm">
       <Select
         label="Column"
         data={board.columns.map(({ id, name }) => ({ value: id, label: name }))}

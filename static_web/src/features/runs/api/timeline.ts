@@ -22,9 +22,16 @@ export function timeline(events: PlatformEvent[]): TimelineItem[] {
     } else if (progress.kind === "tool_result") {
       const item = open.get(progress.tool_use_id);
       if (item) item.result = progress;
+    } else if (progress.kind === "turn") {
+      items.splice(beginOfTurn(items), 0, { ...progress, id, time });
     } else {
       items.push({ ...progress, id, time });
     }
   }
   return items;
+}
+
+/** A turn is counted when its text is out already: its heading goes above that text. */
+function beginOfTurn(items: TimelineItem[]): number {
+  return items.findLastIndex(({ kind }) => kind !== "text") + 1;
 }

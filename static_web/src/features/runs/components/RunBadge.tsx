@@ -23,6 +23,7 @@ export function RunBadge({ status }: { status: RunStatus }) {
       color={color}
       size="sm"
       tt="none"
+      style={{ flexShrink: 0 }}
       leftSection={isOver(status) ? <IconRobot size={12} /> : <span className={classes.pulse} />}
     >
       {text}

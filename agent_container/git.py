@@ -97,6 +97,13 @@ def lasting(result: Completed) -> bool:
     return any(marker in errors for marker in _LASTING)
 
 
+LEFTOVERS = (
+    *("__pycache__/", "*.py[cod]", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", "*.egg-info/", ".venv/"),
+    *("node_modules/", ".DS_Store"),
+)
+"""What running tests and tools leaves behind; nobody wants it in a commit, also where no .gitignore says so."""
+
+
 class Checkout:
     """A working copy of one repository on one branch."""
 
@@ -120,6 +127,8 @@ class Checkout:
         if result.status:
             raise GitError(f"The repository could not be cloned: {reason(result)}")
         await self._do("remote", "set-url", "--push", "origin", "disabled://the-platform-pushes")
+        (self.root / ".git" / "info").mkdir(exist_ok=True)
+        (self.root / ".git" / "info" / "exclude").write_text("\n".join(LEFTOVERS) + "\n")
         self.continued = await self._has(f"refs/remotes/origin/{self.branch}")
         start = self.branch if self.continued else self._default
         if await self._has(f"refs/remotes/origin/{start}"):

@@ -198,13 +198,19 @@ def _show_event(event: dict[str, Any], console: Console) -> None:
             line = f"  [red]{_first_line(data['output'])}[/red]" if data.get("is_error") else ""
         case "turn":
             used = data.get("usage", {})
-            line = f"turn {data['turn']}: {used.get('input_tokens', 0)} in, {used.get('output_tokens', 0)} out"
+            line = f"turn {data['turn']}: {_input_tokens(used)} in, {used.get('output_tokens', 0)} out"
         case "commit":
             line = f"[green]commit[/green] {data['sha'][:10]} {data['message']}"
         case _:
             line = f"[green]push[/green] {data.get('branch')}"
     if line:
         console.print(f"    {line}")
+
+
+def _input_tokens(usage: dict[str, Any]) -> int:
+    """All of the input, however it was billed; the model's names and the platform's differ."""
+    names = ("input_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return sum(usage.get(name) or 0 for name in (*names, "cache_read_tokens", "cache_write_tokens"))
 
 
 def _brief(data: dict[str, Any]) -> str:
@@ -224,7 +230,10 @@ def _report(run: dict[str, Any], seconds: float, console: Console) -> None:
         ("Commit", result.get("commit", "-")),
         ("Diffstat", _diffstat(result)),
         ("Turns", str(run["turns"])),
-        ("Tokens", f"{usage['input_tokens']} in, {usage['output_tokens']} out, {usage['cache_read_tokens']} cached"),
+        (
+            "Tokens",
+            f"{_input_tokens(usage)} in ({usage['cache_read_tokens']} from cache), {usage['output_tokens']} out",
+        ),
         ("Cost", f"${usage['cost_usd']:.4f}" + (" (notional: demo model)" if run["demo_model"] else "")),
         ("Seconds", f"{seconds:.1f}"),
     ]

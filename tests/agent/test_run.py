@@ -58,6 +58,12 @@ class TestSuccess:
         assert await agent.run() == 0
         assert git(api.repository, "log", "-1", "--format=%s", api.branch) == "Greet"
 
+    async def test_what_tools_leave_behind_is_not_committed(self, api: PlatformApi, agent: Agent) -> None:
+        leave = "mkdir -p pkg/__pycache__ node_modules/x && touch pkg/__pycache__/a.pyc node_modules/x/i.js pkg/new.py"
+        api.model.turns = [turn(use("bash", command=leave)), turn(use("commit", message="Add it")), turn(finish())]
+        assert await agent.run() == 0
+        assert api.of_kind("commit")[0]["files"] == ["A pkg/new.py"]
+
     async def test_a_branch_that_is_there_is_continued(self, api: PlatformApi, agent: Agent) -> None:
         before = push_files(api.repository, api.branch, {"earlier.txt": "x\n"}, start="origin/main")
         api.previous = {"reason": "Stopped after 60 turns."}

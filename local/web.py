@@ -28,7 +28,7 @@ def create_app(dist: Path, api_url: str, connect: Sequence[str] = ()) -> Starlet
         if path.is_file():
             hashed = path.is_relative_to(root / "assets")
             return FileResponse(path, headers=headers | {"cache-control": _FOREVER if hashed else "no-cache"})
-        if path.suffix in _FILES:
+        if path.suffix in _FILES or path.is_relative_to(root / "assets"):
             return PlainTextResponse("Not found", 404, headers)
         index = root / "index.html"
         if not index.is_file():

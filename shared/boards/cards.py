@@ -59,36 +59,58 @@ class CardService:
         """Change the fields that were sent. With `if_match`, Stale when somebody was faster."""
 
         async def attempt() -> Card:
-            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
-            if if_match not in (None, etag):
-                raise Stale("Somebody changed this card since you opened it. Load their version, then apply yours.")
-            sent = request.model_dump(mode="json", include=request.model_fields_set - {"column_id"})
-            changes = {name: value for name, value in sent.items() if _differs(card, name, value)}
-            if not changes:
+            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS, if_match)
+            changed, names = await self._changed(board, card, request)
+            if not names:
                 return _shown(card, etag)
-            await self._check_assignee(board, changes.get("assignee_id"))
-            changed = CardRecord.model_validate(
-                card.json_body() | changes | {"updated_at": iso(self._store.clock.now())}
-            )
-            return await self._save(board, changed, etag, "card.updated", principal.actor, changes=sorted(changes))
+            return await self._save(board, changed, etag, "card.updated", principal.actor, changes=names)
 
         return await (attempt() if if_match else retry_stale(attempt))
 
     async def put(self, principal: Principal, card_id: str, request: CardPut, if_match: str | None) -> Card:
-        """Update, then move when `column_id` names another column."""
-        card = await self.update(principal, card_id, request, if_match)
-        if request.column_id is None or request.column_id == card.column_id:
-            return card
-        return await self.move(
-            principal, card_id, CardMove(column_id=request.column_id, expected_column=card.column_id)
-        )
+        """Update and move in one commit: a move that is refused leaves the fields as they are."""
+        if request.column_id is None:
+            return await self.update(principal, card_id, request, if_match)
+        move = CardMove(column_id=request.column_id)
+
+        async def attempt() -> Card:
+            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS, if_match)
+            changed, names = await self._changed(board, card, request)
+            if move.column_id != card.column_id:
+                return await self._moved(principal, board, changed, etag, move, names)
+            if not names:
+                return _shown(card, etag)
+            return await self._save(board, changed, etag, "card.updated", principal.actor, changes=names)
+
+        return await (attempt() if if_match else retry_stale(attempt))
+
+    async def _changed(self, board: BoardRecord, card: CardRecord, request: CardChange) -> tuple[CardRecord, list[str]]:
+        """The card with the fields that were sent, and the names of those that differ."""
+        sent = request.model_dump(mode="json", include=request.model_fields_set - {"column_id"})
+        changes = {name: value for name, value in sent.items() if _differs(card, name, value)}
+        await self._check_assignee(board, changes.get("assignee_id"))
+        moment = {"updated_at": iso(self._store.clock.now())} if changes else {}
+        return CardRecord.model_validate(card.json_body() | changes | moment), sorted(changes)
 
     async def move(self, principal: Principal, card_id: str, request: CardMove) -> Card:
         """One document changes. A move into a start column also sends the signed webhook that starts an agent."""
-        return await retry_stale(lambda: self._move(principal, card_id, request))
 
-    async def _move(self, principal: Principal, card_id: str, request: CardMove) -> Card:
-        card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
+        async def attempt() -> Card:
+            card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
+            return await self._moved(principal, board, card, etag, request)
+
+        return await retry_stale(attempt)
+
+    async def _moved(
+        self,
+        principal: Principal,
+        board: BoardRecord,
+        card: CardRecord,
+        etag: str,
+        request: CardMove,
+        changes: list[str] | None = None,
+    ) -> Card:
+        """The commit of a move; `changes` names fields of the card that changed with it."""
         target, origin = board.column(request.column_id), card.column_id
         if request.expected_column is not None and request.expected_column != origin:
             raise Conflict(f"The card has moved to {_name(board, origin)!r} in the meantime.")
@@ -102,7 +124,15 @@ class CardService:
             self._refuse_start(board, card, target)
             messages.append(self._delivery(board, card, event_id, principal.actor, origin))
         return await self._save(
-            board, card, etag, "card.moved", principal.actor, origin=origin, event_id=event_id, messages=messages
+            board,
+            card,
+            etag,
+            "card.moved",
+            principal.actor,
+            changes=changes,
+            origin=origin,
+            event_id=event_id,
+            messages=messages,
         )
 
     def _refuse_start(self, board: BoardRecord, card: CardRecord, target: Column) -> None:
@@ -159,10 +189,8 @@ class CardService:
         card, etag = await self._boards.trashed(card_id)
         board, _ = await self._boards.board(ids.scope_of(card_id, "card"))
         await self._access.require(principal, board.team_id, Action.EDIT_CARDS)
-        if not any(column.id == card.column_id for column in board.columns):
-            card.column_id = board.columns[0].id
         trash = Delete(f"trash/{card_id}", etag)
-        return await self._save(board, card, None, "card.created", principal.actor, extra=[trash])
+        return await self._save(board, board.placed(card), None, "card.created", principal.actor, extra=[trash])
 
     # -- comments and history -------------------------------------------------------------------
 
@@ -201,11 +229,15 @@ class CardService:
 
     # -- shared ---------------------------------------------------------------------------------
 
-    async def _allowed(self, principal: Principal, card_id: str, action: Action) -> tuple[CardRecord, str, BoardRecord]:
+    async def _allowed(
+        self, principal: Principal, card_id: str, action: Action, if_match: str | None = None
+    ) -> tuple[CardRecord, str, BoardRecord]:
         board, _ = await self._boards.board(ids.scope_of(card_id, "card"))
         await self._access.require(principal, board.team_id, action)
         card, etag = await self._boards.card(card_id)
-        return card, etag, board
+        if if_match not in (None, etag):
+            raise Stale("Somebody changed this card since you opened it. Load their version, then apply yours.")
+        return board.placed(card), etag, board
 
     async def _check_assignee(self, board: BoardRecord, user_id: str | None) -> None:
         if user_id is not None and await self._access.role(user_id, board.team_id) is None:

@@ -68,7 +68,7 @@ class CardMove(_Request):
 
 
 class NewComment(_Request):
-    body: str = Field(min_length=1, max_length=16_000)
+    body: str = Field(min_length=1, max_length=16_000, pattern=r"\S")
 
 
 class Card(CardSummary):

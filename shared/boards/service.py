@@ -30,7 +30,7 @@ class BoardService:
         board, _ = await self._boards.board(scope)
         role = await self._access.require(principal, board.team_id, Action.READ)
         sequence = await self._store.events.last(f"board/{board_id}")
-        cards = [card.summary(etag) for card, etag in await self._boards.cards(scope)]
+        cards = [board.placed(card).summary(etag) for card, etag in await self._boards.cards(scope)]
         shown = Board(
             id=board.id,
             name=board.name,
@@ -59,11 +59,11 @@ class BoardService:
         scope = ids.board_scope(board_id)
         board, _ = await self._boards.board(scope)
         await self._access.require(principal, board.team_id, Action.READ)
-        words = text.lower().split()
+        words = text.casefold().split()
         return [
-            card.summary(etag)
+            board.placed(card).summary(etag)
             for card, etag in await self._boards.cards(scope)
-            if all(word in f"{card.title}\n{card.body}".lower() for word in words)
+            if all(word in f"{card.title}\n{card.body}".casefold() for word in words)
             and (label is None or label in card.labels)
             and (assignee_id is None or card.assignee_id == assignee_id)
         ]

@@ -42,13 +42,19 @@ class BoardRecord(Resource):
             raise NotFound(f"This board has no column {column_id!r}.")
         return found
 
+    def placed(self, card: "CardRecord") -> "CardRecord":
+        """The card; in the first column when its own was removed at the moment it came there."""
+        if not any(column.id == card.column_id for column in self.columns):
+            card.column_id = self.columns[0].id
+        return card
+
     def first(self, kind: Literal["plain", "start", "review", "done"]) -> Column | None:
         return next((column for column in self.columns if column.kind == kind), None)
 
 
 class ChecklistItem(Resource):
     id: str = Field(default_factory=lambda: ids.random_text(8))
-    text: str = Field(min_length=1, max_length=500)
+    text: str = Field(min_length=1, max_length=500, pattern=r"\S")
     done: bool = False
 
 

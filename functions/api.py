@@ -1,12 +1,14 @@
 """The FastAPI application: routers, errors as problem+json, CORS, request ids, OpenAPI."""
 
 from collections.abc import Callable
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -47,11 +49,13 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         separate_input_output_schemas=False,
     )
     api.state.platform = platform = build()
+    plain = api.openapi
+    api.openapi = lambda: _as_problems(plain())
     api.add_exception_handler(PlatformError, _platform_error)
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(HTTPException, _http_error)
     for area in AREAS:
-        api.include_router(area.router)
+        api.include_router(area.router, responses=None if area is llm else ERRORS)
     api.add_middleware(Unexpected)
     api.add_middleware(
         CORSMiddleware,
@@ -112,6 +116,29 @@ class RequestId:
             await self._app(scope, receive, tagged)
         finally:
             correlation.reset(token)
+
+
+class Problem(BaseModel):
+    """RFC 9457. `type` is stable, `detail` says what to do, `request_id` is what to quote."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    request_id: str
+
+
+ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "Any error"}}
+
+
+def _as_problems(description: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI describes every body as application/json; errors are problem+json."""
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            content = operation["responses"].get("default", {}).get("content", {})
+            if "application/json" in content:
+                content["application/problem+json"] = content.pop("application/json")
+    return description
 
 
 def problem(status: int, kind: str, title: str, detail: str, **extra: object) -> JSONResponse:

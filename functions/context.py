@@ -4,6 +4,7 @@ import os
 from typing import Annotated
 
 from fastapi import Depends, Header
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from starlette.requests import HTTPConnection
 
 from shared.bootstrap import Platform, adapters, build
@@ -25,8 +26,13 @@ def platform_of(connection: HTTPConnection) -> Platform:
     return connection.app.state.platform
 
 
+_bearer = HTTPBearer(auto_error=False, description="An access token, or a personal API token (`kbp_...`)")
+
+
 async def _caller(
-    connection: HTTPConnection, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    connection: HTTPConnection,
+    _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> Principal:
     return await platform_of(connection).auth.principal(authorization)
 

@@ -45,10 +45,15 @@ def _consumer(queue: str, consume: Callable[[Json], Awaitable[None]]) -> Callabl
 
 def _poison(queue: str) -> Callable[..., Awaitable[None]]:
     async def handle(msg: func.QueueMessage) -> None:
-        """Record an incident and tell whom it concerns; raising would only try this again."""
+        """Record an incident and tell whom it concerns; when even that fails, have it tried again in a minute."""
         body = _readable(msg.get_body())
         reason = f"Its message was given up after repeated failures (queue {queue})."
-        await platform().incidents.record(queue, body, reason, str(msg.id))
+        try:
+            await platform().incidents.record(queue, body, reason, str(msg.id))
+        except PlatformError as error:
+            log.warning("queue.poison_postponed", queue=queue, reason=error.detail)
+            await platform().incidents.postpone(f"{queue}-poison", body)
+            return
         log.warning("queue.poison", queue=queue, message_id=msg.id)
         try:
             await _tell(queue, body, reason)

@@ -57,8 +57,11 @@ type ContainerRun = Annotated[str, Depends(_container)]
 
 
 @router.post("/{run_id}/start")
-async def container_started(here: Here, run_id: ContainerRun) -> RunContext:
-    return await here.container.start(run_id)
+async def container_started(
+    here: Here, run_id: ContainerRun, idempotency_key: Annotated[str, Header()] = ""
+) -> RunContext:
+    """The key names the container: it may ask again, another one is refused."""
+    return await here.container.start(run_id, idempotency_key)
 
 
 @router.post("/{run_id}/events")

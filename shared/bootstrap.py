@@ -10,7 +10,7 @@ from shared.adapters.jsonl_events import JsonlEvents
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.adapters.standard_webhooks import StandardWebhooks
 from shared.adapters.tinydb_documents import TinyDbDocuments
-from shared.agents.changes import RunChanges
+from shared.agents.changes import RunChanges, RunDefaults
 from shared.agents.container import ContainerApi
 from shared.agents.intake import WebhookIntake
 from shared.agents.lifecycle import RunLifecycle, RunPorts
@@ -129,7 +129,7 @@ def adapters(settings: Settings) -> Ports:
 
     clock = SystemClock()
     root = settings.data_path
-    secrets = FileSecrets(root / "secrets")
+    secrets = FileSecrets(root)
     queues = StorageQueues(settings.queue_connection)
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
     counters = RedisCounters(settings.redis_url)
@@ -139,7 +139,7 @@ def adapters(settings: Settings) -> Ports:
     return Ports(
         documents=TinyDbDocuments(root),
         event_log=JsonlEvents(root),
-        blobs=FileBlobs(root / "blobs"),
+        blobs=FileBlobs(root),
         secrets=secrets,
         queues=queues,
         realtime=realtime,
@@ -193,15 +193,13 @@ def build(settings: Settings, ports: Ports) -> Platform:
         teams=TeamSteps(store, teams, ports.host, ports.blobs, settings.host_team_capacity),
         boards=BoardSteps(store),
         llm=LlmSteps(keys),
-        agents=AgentSteps(
-            store, agents, boards, ports.secrets, policy, settings.agent_model, limits, settings.public_api_url
-        ),
+        agents=AgentSteps(store, agents, boards, ports.secrets, policy, settings.public_api_url),
         workspaces=WorkspaceSteps(
             store, workspaces, boards, ports.repositories, ports.host, policy, settings.github_template
         ),
     )
     runner = Runner(store, plans(steps))
-    changes = RunChanges(store, boards)
+    changes = RunChanges(store, boards, RunDefaults(settings.agent_model, settings.demo_model, limits))
     intake = WebhookIntake(store, agents, boards, changes, ports.secrets, ports.signer, policy)
     run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
     lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
@@ -219,7 +217,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         boards=BoardService(store, boards, access, policy),
         cards=CardService(store, boards, access, policy),
         tasks=TaskService(store, access, runner),
-        runs=RunService(store, access, agents, boards, changes, lifecycle, policy, ports.blobs),
+        runs=RunService(store, access, boards, changes, lifecycle, policy, ports.blobs),
         container=ContainerApi(store, boards, changes, lifecycle, ports.repositories, ports.tokens),
         intake=intake,
         lifecycle=lifecycle,

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from shared.agents.models import AgentRecord
 from shared.core import ids, rank
 from shared.core.board_events import card_event
 from shared.core.boards import (
@@ -20,7 +19,7 @@ from shared.core.clock import iso
 from shared.core.errors import NotFound
 from shared.core.events import NewEvent, RunData
 from shared.core.ports import Op, Put
-from shared.core.resources import Actor, Run, RunBadge
+from shared.core.resources import Actor, Run, RunBadge, RunLimits
 from shared.core.store import Commit, Message, Store
 from shared.core.teams import team_group
 from shared.core.usage import run_usage
@@ -45,9 +44,39 @@ class LoadedRun:
     card_etag: str
 
 
+@dataclass(frozen=True, slots=True)
+class RunDefaults:
+    """What a run gets when it is made: settings that change later leave runs under way as they are."""
+
+    model: str
+    demo_model: bool
+    limits: RunLimits
+
+
 class RunChanges:
-    def __init__(self, store: Store, boards: BoardRepository) -> None:
-        self._store, self._boards = store, boards
+    def __init__(self, store: Store, boards: BoardRepository, defaults: RunDefaults) -> None:
+        self._store, self._boards, self._defaults = store, boards, defaults
+
+    async def new(self, run_id: str, board: BoardRecord, card: CardRecord, card_etag: str, by: str) -> LoadedRun:
+        """A queued run, not saved yet: the card's next attempt."""
+        earlier = [run for run in await self._boards.runs(ids.scope_of(run_id, "run")) if run.card_id == card.id]
+        now = iso(self._store.clock.now())
+        run = RunRecord(
+            id=run_id,
+            card_id=card.id,
+            board_id=board.id,
+            team_id=board.team_id,
+            status="queued",
+            attempt=len(earlier) + 1,
+            branch=branch_name(card),
+            model=self._defaults.model,
+            demo_model=self._defaults.demo_model,
+            limits=self._defaults.limits,
+            created_at=now,
+            started_by=by,
+            check_at=now,
+        )
+        return LoadedRun(run, "", board, card, card_etag)
 
     async def load(self, run_id: str) -> LoadedRun:
         run, etag = await self._boards.run(run_id)
@@ -80,7 +109,7 @@ class RunChanges:
         partition = board_partition(ids.scope_of(run.id, "run"))
         etags = await self._store.commit(Commit(partition, ops, events, messages, watch=[run.reference]))
         loaded.run_etag = etags[run_key(run.id)]
-        loaded.card_etag = etags.get(card_key(run.card_id), "")
+        loaded.card_etag = etags.get(card_key(run.card_id), loaded.card_etag)
 
     async def _event(self, kind: RunEventType, run: RunRecord) -> NewEvent:
         data = RunData(team_id=run.team_id, board_id=run.board_id, card_id=run.card_id, run=await self.shown(run))
@@ -114,23 +143,3 @@ def branch_name(card: CardRecord) -> str:
     words = "".join(char if char.isascii() and char.isalnum() else " " for char in card.title.lower()).split()
     slug = "-".join(words)[:40].strip("-") or "card"
     return f"agent/{slug}-{card.id[-6:]}"
-
-
-def new_run(
-    run_id: str, card: CardRecord, board: BoardRecord, agent: AgentRecord, demo: bool, attempt: int, by: str, now: str
-) -> RunRecord:
-    return RunRecord(
-        id=run_id,
-        card_id=card.id,
-        board_id=board.id,
-        team_id=board.team_id,
-        status="queued",
-        attempt=attempt,
-        branch=branch_name(card),
-        model=agent.model,
-        demo_model=demo,
-        limits=agent.limits,
-        created_at=now,
-        started_by=by,
-        check_at=now,
-    )

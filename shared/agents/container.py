@@ -52,18 +52,20 @@ class ContainerApi:
         if (await self._tokens.verify(token, RUN_AUDIENCE))["sub"] != run_id:
             raise NotFound("There is no such run.")
 
-    async def start(self, run_id: str) -> RunContext:
-        """The container has begun: what it shall work on. Conflict when the run is over."""
-        return await retry_stale(lambda: self._start(run_id))
+    async def start(self, run_id: str, container: str) -> RunContext:
+        """The container has begun: what it shall work on. Conflict when the run is over or another one has it."""
+        return await retry_stale(lambda: self._start(run_id, container))
 
-    async def _start(self, run_id: str) -> RunContext:
+    async def _start(self, run_id: str, container: str) -> RunContext:
         loaded = await self._active(run_id)
         run = loaded.run
         if loaded.card is None or loaded.board.repository is None:
             raise Conflict("The card or its repository is gone.")
         comments = await self._boards.comments(run.card_id)
+        if run.status == "running" and run.container != container:
+            raise Conflict("Another container works on this run.")
         if run.status != "running":
-            run.status = "running"
+            run.status, run.container = "running", container
             run.comment_cursor = comments[-1].id if comments else ""
             await self._changes.save(loaded, "agent.started", delay=5)
         return RunContext(

@@ -5,17 +5,17 @@ from typing import Any
 
 import orjson
 
-from shared.agents.changes import LoadedRun, RunChanges, new_run
+from shared.agents.changes import RunChanges
 from shared.agents.models import AgentRecord, WebhookAnswer
 from shared.agents.repository import AgentRepository
 from shared.core import ids
 from shared.core.boards import BoardRepository
-from shared.core.clock import iso
 from shared.core.errors import BadRequest, Exists, NotFound, Unauthenticated
 from shared.core.events import CardEvent, parse
 from shared.core.log import Log
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Secrets, WebhookSigner
+from shared.core.resources import RUN_OVER
 from shared.core.store import Store, retry_stale
 
 log = Log(__name__)
@@ -56,6 +56,8 @@ class WebhookIntake:
         return await retry_stale(lambda: self._start(run_id, agent, event, failure))
 
     async def _start(self, run_id: str, agent: AgentRecord, event: CardEvent, failure: str | None) -> WebhookAnswer:
+        if await self._boards.has_run(run_id):
+            return WebhookAnswer(run_id=run_id)
         board, _ = await self._boards.board(agent.scope)
         try:
             card, etag = await self._boards.card(event.data.card.id)
@@ -63,16 +65,15 @@ class WebhookIntake:
             return WebhookAnswer(run_id=None, reason="The card was deleted.")
         if not any(c.id == event.data.card.column_id and c.kind == "start" for c in board.columns):
             return WebhookAnswer(run_id=None, reason="The card's column does not start agents.")
-        attempt = 1 + sum(run.card_id == card.id for run in await self._boards.runs(agent.scope))
-        now = iso(self._store.clock.now())
-        demo = self._policy.demo_model
-        run = new_run(run_id, card, board, agent, demo, attempt, event.data.by.name, now)
-        loaded = LoadedRun(run, "", board, card, etag)
+        if card.run is not None and card.run.status not in RUN_OVER:
+            return WebhookAnswer(run_id=None, reason="An agent is already working on this card.")
+        loaded = await self._changes.new(run_id, board, card, etag, event.data.by.name)
         try:
             if failure is None:
                 await self._changes.save(loaded, "agent.queued", delay=0)
             else:
-                run.status, run.reason, run.finished_at = "failed", failure, now
+                run = loaded.run
+                run.status, run.reason, run.finished_at = "failed", failure, run.created_at
                 await self._changes.save(loaded, "agent.failed", delay=0)
         except Exists:
             log.info("run.duplicate", run_id=run_id)

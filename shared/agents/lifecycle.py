@@ -61,14 +61,17 @@ class RunLifecycle:
         if "undelivered" in message:
             await self._intake.undelivered(message["undelivered"], message["reason"])
             return
+        await retry_stale(lambda: self._take(message["run_id"], message["epoch"]))
+
+    async def _take(self, run_id: str, epoch: int) -> None:
+        """Look at the run, unless somebody else took this look; a card edited meanwhile does not end the chain."""
         try:
-            loaded = await self._changes.load(message["run_id"])
+            loaded = await self._changes.load(run_id)
         except NotFound:
-            log.warning("run.unknown", run_id=message["run_id"])
+            log.warning("run.unknown", run_id=run_id)
             return
-        if loaded.run.epoch == message["epoch"]:
-            with contextlib.suppress(Stale):  # somebody else took this look
-                await self._look(loaded)
+        if loaded.run.epoch == epoch:
+            await self._look(loaded)
 
     async def _look(self, loaded: LoadedRun) -> None:
         run = loaded.run
@@ -171,7 +174,10 @@ class RunLifecycle:
                 None,
                 f"The agent reported success, but branch {run.branch} does not hold its commit.",
             )
-        found = await self._ports.repositories.compare(repository.full_name, repository.default_branch, run.branch)
+        try:
+            found = await self._ports.repositories.compare(repository.full_name, repository.default_branch, run.branch)
+        except NotFound:
+            return None, f"The agent reported success, but branch {run.branch} shares no history with the repository."
         if not found.commits:
             return None, f"The agent reported success, but branch {run.branch} holds no change."
         await self._ports.blobs.put(f"runs/{run.id}/diff.json", _diff_json(found))
@@ -192,9 +198,13 @@ class RunLifecycle:
 
     async def abandon(self, run_id: str, reason: str) -> None:
         """The queue gave up on this run's messages."""
-        loaded = await self._changes.load(run_id)
-        if loaded.run.status not in RUN_OVER:
-            await self._fail(loaded, reason)
+
+        async def attempt() -> None:
+            loaded = await self._changes.load(run_id)
+            if loaded.run.status not in RUN_OVER:
+                await self._fail(loaded, reason)
+
+        await retry_stale(attempt)
 
     async def _fail(self, loaded: LoadedRun, reason: str) -> None:
         run = loaded.run
@@ -207,15 +217,23 @@ class RunLifecycle:
         resumed = 0
         for reference in await self._store.open_work("run"):
             try:
-                loaded = await self._changes.load(reference.split("/", 1)[1])
-            except NotFound:
-                continue  # its commit is still to come, or the sweeper has it
-            if parse(loaded.run.check_at) < self._store.clock.now():
-                with contextlib.suppress(Stale):
-                    await self._changes.save(loaded, None, delay=0)
-                    resumed += 1
-                    log.warning("run.resumed", run_id=loaded.run.id)
+                resumed += await self._watch_one(reference)
+            except PlatformError as error:  # the others must not wait for this one
+                log.warning("run.watch_failed", reference=reference, reason=error.detail)
         return resumed
+
+    async def _watch_one(self, reference: str) -> bool:
+        try:
+            loaded = await self._changes.load(reference.split("/", 1)[1])
+        except NotFound:  # its commit is still to come, or never will
+            await self._store.settle_unborn(reference)
+            return False
+        if parse(loaded.run.check_at) < self._store.clock.now():
+            with contextlib.suppress(Stale):
+                await self._changes.save(loaded, None, delay=0)
+                log.warning("run.resumed", run_id=loaded.run.id)
+                return True
+        return False
 
 
 def _result(run: RunRecord, repository: RepositoryInfo, commit: str, found: Comparison) -> RunResult:

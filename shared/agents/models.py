@@ -4,11 +4,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from shared.core.resources import RepositoryInfo, Resource, Run, RunLimits
+from shared.core.resources import RepositoryInfo, Resource, Run
 
 
 class AgentRecord(Resource):
-    """`portal/agent/<id>`: who answers a board's webhooks, with which model and limits."""
+    """`portal/agent/<id>`: who answers a board's webhooks, and whose key pays."""
 
     id: str
     team_id: str
@@ -17,8 +17,6 @@ class AgentRecord(Resource):
     name: str
     secret_name: str
     key_hash: str
-    model: str
-    limits: RunLimits
     created_at: str
 
 

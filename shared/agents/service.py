@@ -1,13 +1,11 @@
 """Runs as people see them: look, stop, retry, read the diff."""
 
-from shared.agents.changes import LoadedRun, RunChanges, new_run
+from shared.agents.changes import LoadedRun, RunChanges
 from shared.agents.lifecycle import RunLifecycle
 from shared.agents.models import RunDiff, StoppedRuns
-from shared.agents.repository import AgentRepository
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.boards import BoardRepository
-from shared.core.clock import iso
 from shared.core.errors import Conflict, NotFound
 from shared.core.events import EventPage, parse
 from shared.core.permissions import Action
@@ -23,14 +21,13 @@ class RunService:
         self,
         store: Store,
         access: Access,
-        agents: AgentRepository,
         boards: BoardRepository,
         changes: RunChanges,
         lifecycle: RunLifecycle,
         policy: AgentPolicy,
         blobs: Blobs,
     ) -> None:
-        self._store, self._access, self._agents, self._boards = store, access, agents, boards
+        self._store, self._access, self._boards = store, access, boards
         self._changes, self._lifecycle, self._policy, self._blobs = changes, lifecycle, policy, blobs
 
     async def get(self, principal: Principal, run_id: str) -> Run:
@@ -85,18 +82,14 @@ class RunService:
         if old.run.status not in RUN_OVER or (card.run is not None and card.run.status not in RUN_OVER):
             raise Conflict("An agent is still working on this card. Stop its run first, or wait.")
         refusal = self._policy.refusal(board)
-        if refusal is not None or board.agent is None:
-            raise Conflict(refusal or "This board has no agent.")
+        if refusal is not None:
+            raise Conflict(refusal)
         if not any(column.id == card.column_id and column.kind == "start" for column in board.columns):
             raise Conflict("The card has been moved on. Move it to the column that starts an agent instead.")
-        scope = ids.scope_of(card.id, "card")
-        attempt = 1 + sum(run.card_id == card.id for run in await self._boards.runs(scope))
-        agent = await self._agents.agent(board.agent.agent_id)
-        now = iso(self._store.clock.now())
-        demo = self._policy.demo_model
-        run = new_run(ids.scoped("run", scope), card, board, agent, demo, attempt, principal.name, now)
-        await self._changes.save(LoadedRun(run, "", board, card, old.card_etag), "agent.queued", delay=0)
-        return await self._changes.shown(run)
+        new_id = ids.scoped("run", ids.scope_of(card.id, "card"))
+        loaded = await self._changes.new(new_id, board, card, old.card_etag, principal.name)
+        await self._changes.save(loaded, "agent.queued", delay=0)
+        return await self._changes.shown(loaded.run)
 
     async def _allowed(self, principal: Principal, run_id: str, action: Action) -> LoadedRun:
         loaded = await self._changes.load(run_id)

@@ -11,7 +11,6 @@ from shared.core.boards import AgentRef, BoardRepository, board_partition
 from shared.core.clock import iso
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Json, Put, Secrets
-from shared.core.resources import RunLimits
 from shared.core.store import Commit, Store, retry_stale
 from shared.tasks.models import StepContext
 
@@ -24,12 +23,10 @@ class AgentSteps:
         boards: BoardRepository,
         secret_store: Secrets,
         policy: AgentPolicy,
-        model: str,
-        limits: RunLimits,
         api_url: str,
     ) -> None:
         self._store, self._agents, self._boards, self._secrets = store, agents, boards, secret_store
-        self._policy, self._model, self._limits, self._api_url = policy, model, limits, api_url
+        self._policy, self._api_url = policy, api_url
 
     async def provision_agent(self, ctx: StepContext) -> Json:
         scope = ctx.subject.id
@@ -45,8 +42,6 @@ class AgentSteps:
             name="Agent",
             secret_name=secret_name,
             key_hash=ctx.state["llm_key"],
-            model=self._model,
-            limits=self._limits,
             created_at=iso(self._store.clock.now()),
         )
         await self._agents.save(agent)

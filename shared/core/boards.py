@@ -94,12 +94,12 @@ class RunRecord(Run):
     dispatch_failures: int = 0
     comment_cursor: str = ""
     """Id of the last comment its agent has seen."""
-    stopped: bool = False
-    """Its job is gone for certain."""
+    container: str = ""
+    """What the container that took it calls itself; another one is refused."""
 
     def run(self, sequence: int = 0) -> Run:
         shown = self.model_dump(
-            exclude={"epoch", "check_at", "dispatch_failures", "comment_cursor", "stopped", "sequence"}
+            exclude={"epoch", "check_at", "dispatch_failures", "comment_cursor", "container", "sequence"}
         )
         return Run(**shown, sequence=sequence)
 
@@ -170,6 +170,9 @@ class BoardRepository:
         if doc is None:
             raise NotFound("There is no such run.")
         return RunRecord.model_validate(doc.body), doc.etag
+
+    async def has_run(self, run_id: str) -> bool:
+        return await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id)) is not None
 
     async def runs(self, scope: str) -> list[RunRecord]:
         """All runs of a board, oldest first."""

@@ -35,6 +35,10 @@ class Incidents:
         await self._documents.commit(PARTITION, [Put(f"incident/{incident.id}", incident.json_body(), "*")])
         return incident
 
+    async def postpone(self, poison_queue: str, body: Json) -> None:
+        """Nothing could be recorded: the message comes back in a minute."""
+        await self._queues.send(poison_queue, body, delay=60)
+
     async def list(self) -> list[Incident]:
         docs = await self._documents.query(PARTITION, "incident/")
         return sorted((Incident.model_validate(doc.body) for doc in docs), key=lambda incident: incident.at)

@@ -239,7 +239,7 @@ class World(StoreWorld):
         await self.move(by, card.id, "progress")
         await self.pump()
         run = (await self.platform.runs.of_card(by, card.id))[0]
-        await self.platform.container.start(run.id)
+        await self.platform.container.start(run.id, "box-1")
         return await self.platform.runs.get(by, run.id)
 
     def job_name(self, run_id: str) -> str:

@@ -33,11 +33,13 @@ export const theme = createTheme({
   colors: { brand: indigo, dark },
   black: "#1b1e26",
   defaultRadius: "md",
+  autoContrast: true,
   cursorType: "pointer",
   fontFamily: 'Inter, system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif',
   fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Code", Menlo, Consolas, monospace',
   headings: { fontWeight: "650" },
   components: {
+    Alert: { styles: { title: { color: "var(--mantine-color-text)" } } },
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
     Modal: {
       defaultProps: { radius: "lg", overlayProps: { blur: 2, backgroundOpacity: 0.4 } },

@@ -54,7 +54,6 @@ export class CacheStore implements SubjectStore {
       case "card.created":
       case "card.updated":
       case "card.moved":
-      case "card.deleted":
         this.refreshCard(event.data.card.id);
         return;
       case "comment.created":
@@ -68,6 +67,9 @@ export class CacheStore implements SubjectStore {
       case "workspace.provisioned":
         void this.cache.invalidateQueries({ queryKey: keys.workspaces });
         void this.cache.invalidateQueries({ queryKey: keys.teams });
+        return;
+      case "usage.recorded":
+        this.showUsage(event.data);
         return;
       case "agent.queued":
       case "agent.starting":
@@ -94,6 +96,13 @@ export class CacheStore implements SubjectStore {
     this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: { id: run.id, status: run.status } }));
     this.change<Page<Run>>(keys.cardRuns(card_id), (page) => withRun(page, { ...run, sequence: event.sequence }));
     if (event.type === "agent.completed") this.refreshCard(card_id);
+  }
+
+  private showUsage({ card_id, run_id, usage }: Extract<KnownEvent, { type: "usage.recorded" }>["data"]): void {
+    if (card_id === null) return;
+    this.change<Page<Run>>(keys.cardRuns(card_id), ({ items }) => ({
+      items: items.map((run) => (run.id === run_id ? { ...run, usage } : run)),
+    }));
   }
 
   private change<State>(key: readonly unknown[], update: (state: State) => State): void {

@@ -1,5 +1,5 @@
 /** One card, over its board, under its own address. */
-import { ActionIcon, Drawer, Group, Skeleton, Stack, Tooltip } from "@mantine/core";
+import { ActionIcon, Alert, Drawer, Group, Skeleton, Stack, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 
@@ -27,6 +27,7 @@ export default function CardDrawer({ boardId, cardId }: { boardId: string; cardI
   const close = () => void navigate({ to: "/boards/$boardId", params: { boardId } });
   const card = useQuery({ ...cardQuery(cardId), retry: (count, error) => !isProblem(error, 404) && count < 2 });
   const view = useQuery(boardQuery(boardId));
+  const gone = card.data !== undefined && view.data?.cards.every(({ id }) => id !== cardId) === true;
   return (
     <Drawer.Root opened onClose={close} position="right" size="min(100%, 46rem)">
       <Drawer.Overlay blur={1} backgroundOpacity={0.25} />
@@ -36,14 +37,19 @@ export default function CardDrawer({ boardId, cardId }: { boardId: string; cardI
             {view.data?.board.columns.find(({ id }) => id === card.data?.column_id)?.name}
           </span>
           <Group gap={4}>
-            {card.data && view.data && <CardActions card={card.data} board={view.data.board} onClose={close} />}
+            {card.data && view.data && !gone && <CardActions card={card.data} board={view.data.board} onClose={close} />}
             <Drawer.CloseButton aria-label="Close the card" />
           </Group>
         </Drawer.Header>
         <Drawer.Body>
           <ErrorBoundary region="The card">
             {card.error && !card.data && <Failure title="This card cannot be shown" error={card.error} />}
-            {card.data && view.data ? (
+            {gone && (
+              <Alert color="yellow" title="This card was deleted">
+                Whoever deleted it can still undo that.
+              </Alert>
+            )}
+            {gone ? null : card.data && view.data ? (
               <CardDetails key={cardId} card={card.data} board={view.data.board} />
             ) : (
               !card.error && <Skeleton height={240} />

@@ -2,7 +2,7 @@
 
 from shared.auth.models import ApiTokenRecord, RefreshFamily, UserRecord
 from shared.core import ids
-from shared.core.ports import ANY, Delete, Documents, Json, Put
+from shared.core.ports import Delete, Documents, Json, Put
 
 
 class AuthRepository:
@@ -47,14 +47,14 @@ class AuthRepository:
         docs = await self._documents.query(f"portal/user/{user_id}", "token/")
         return [ApiTokenRecord.model_validate(doc.body) for doc in docs]
 
-    async def api_token(self, user_id: str, token_id: str) -> ApiTokenRecord | None:
+    async def api_token(self, user_id: str, token_id: str) -> tuple[ApiTokenRecord, str] | None:
         if not (ids.is_plain(user_id) and ids.is_plain(token_id)):
             return None
         doc = await self._documents.get(f"portal/user/{user_id}", f"token/{token_id}")
-        return ApiTokenRecord.model_validate(doc.body) if doc else None
+        return (ApiTokenRecord.model_validate(doc.body), doc.etag) if doc else None
 
-    async def save_api_token(self, user_id: str, token: ApiTokenRecord) -> None:
-        await self._documents.commit(f"portal/user/{user_id}", [Put(f"token/{token.id}", token.json_body(), ANY)])
+    async def save_api_token(self, user_id: str, token: ApiTokenRecord, etag: str | None) -> None:
+        await self._documents.commit(f"portal/user/{user_id}", [Put(f"token/{token.id}", token.json_body(), etag)])
 
     async def delete_api_token(self, user_id: str, token_id: str) -> None:
         await self._documents.commit(f"portal/user/{user_id}", [Delete(f"token/{token_id}")])

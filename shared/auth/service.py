@@ -1,5 +1,6 @@
 """Sign-in, sessions and API tokens: every way of becoming a Principal."""
 
+import contextlib
 import hmac
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,7 +20,7 @@ from shared.auth.repository import AuthRepository
 from shared.core import ids
 from shared.core.access import Principal
 from shared.core.clock import Clock, iso, parse
-from shared.core.errors import Forbidden, Invalid, NotFound, Stale, Unauthenticated
+from shared.core.errors import Exists, Forbidden, Invalid, NotFound, Stale, Unauthenticated
 from shared.core.log import Log
 from shared.core.ports import Identity, IdentityProvider, Json, Realtime, Tokens
 from shared.core.store import retry_stale
@@ -102,7 +103,10 @@ class AuthService:
                 created_at=now,
                 last_sign_in=now,
             )
-            await self._repository.save_user(user, None)
+            try:
+                await self._repository.save_user(user, None)
+            except Exists:
+                raise Stale("Another tab signed in first.") from None
             return user
         user, etag = found
         user = user.model_copy(update={"name": identity.name, "email": identity.email, "last_sign_in": now})
@@ -142,6 +146,9 @@ class AuthService:
 
     async def sign_out(self, token: str) -> None:
         """Ends the session; an unknown one is ended already."""
+        await retry_stale(lambda: self._revoke(token))
+
+    async def _revoke(self, token: str) -> None:
         family_id, _, _ = token.partition(".")
         found = await self._repository.family(family_id)
         if found is not None and (ids.digest(token) in found[0].valid or ids.digest(token) in found[0].used):
@@ -219,7 +226,7 @@ class AuthService:
             created_at=iso(now),
             expires_at=iso(expires) if expires else None,
         )
-        await self._repository.save_api_token(principal.user_id, record)
+        await self._repository.save_api_token(principal.user_id, record, None)
         return CreatedApiToken(**record.model_dump(exclude={"hash"}), token=secret)
 
     async def api_tokens(self, principal: Principal) -> list[ApiToken]:
@@ -233,14 +240,16 @@ class AuthService:
 
     async def _api_token_user(self, credential: str) -> str:
         parts = credential.split("_")
-        record = await self._repository.api_token(parts[1], parts[2]) if len(parts) == 4 else None
-        if record is None or not hmac.compare_digest(record.hash, ids.digest(credential)):
+        found = await self._repository.api_token(parts[1], parts[2]) if len(parts) == 4 else None
+        if found is None or not hmac.compare_digest(found[0].hash, ids.digest(credential)):
             raise Unauthenticated("This API token is not valid.")
+        record, etag = found
         if record.expires_at and self._passed(record.expires_at):
             raise Unauthenticated("This API token has expired.")
         if record.last_used_at is None or self._age(record.last_used_at) > 3600:
             record.last_used_at = iso(self._clock.now())
-            await self._repository.save_api_token(parts[1], record)
+            with contextlib.suppress(Stale):  # another call has noted it, or the token was deleted and stays so
+                await self._repository.save_api_token(parts[1], record, etag)
         return parts[1]
 
     def _age(self, moment: str) -> float:

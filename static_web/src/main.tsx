@@ -23,12 +23,13 @@ async function start(): Promise<void> {
     () => null,
     (error: unknown) => error,
   );
-  followSession();
+  const queryClient = createQueryClient();
+  followSession(queryClient);
   root.render(
     <StrictMode>
       <MantineProvider theme={theme} defaultColorScheme="auto">
         <Notifications position="bottom-right" />
-        <QueryClientProvider client={createQueryClient()}>
+        <QueryClientProvider client={queryClient}>
           {problem === null ? (
             <RouterProvider router={router} />
           ) : (

@@ -1,6 +1,6 @@
 /** The frame around every page of somebody signed in. */
 import { AppShell, Avatar, Group, Menu, Text, UnstyledButton } from "@mantine/core";
-import { useQuery, useQueryClient } from "@tanstack/react-query";
+import { useQuery } from "@tanstack/react-query";
 import { Link, Outlet, useNavigate } from "@tanstack/react-router";
 
 import { meQuery, signOut } from "@/features/auth/api/auth";
@@ -43,7 +43,6 @@ export function Shell() {
 
 function UserMenu() {
   const me = useQuery(meQuery);
-  const cache = useQueryClient();
   const navigate = useNavigate();
   const name = me.data?.name ?? "";
   return (
@@ -76,9 +75,7 @@ function UserMenu() {
           leftSection={<IconLogout size={16} />}
           onClick={() => {
             void signOut();
-            void navigate({ to: "/signin" }).then(() => {
-              cache.clear();
-            });
+            void navigate({ to: "/signin" });
           }}
         >
           Sign out

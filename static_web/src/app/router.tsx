@@ -1,5 +1,6 @@
 /** Every address of the app. Pages are loaded when they are first shown. */
 import { Center, Loader, Stack, Text, Title } from "@mantine/core";
+import type { QueryClient } from "@tanstack/react-query";
 import {
   createRootRoute,
   createRoute,
@@ -121,13 +122,14 @@ declare module "@tanstack/react-router" {
   }
 }
 
-/** A session that ends under a page leads to the sign-in page, and from there back to that page. */
-export function followSession(): void {
+/** A session that ends under a page leads to the sign-in page, and from there back to that page. What it showed is forgotten. */
+export function followSession(cache: QueryClient): void {
   onSignedOut(() => {
     const { pathname, href } = router.state.location;
-    if (pathname !== "/signin" && pathname !== "/auth/callback") {
-      void router.navigate({ to: "/signin", search: { return: href } });
-    }
+    if (pathname === "/signin" || pathname === "/auth/callback") return;
+    void router.navigate({ to: "/signin", search: { return: href } }).then(() => {
+      cache.clear();
+    });
   });
 }
 

@@ -39,6 +39,7 @@ export const theme = createTheme({
   fontFamilyMonospace: 'ui-monospace, "SF Mono", "Cascadia Code", Menlo, Consolas, monospace',
   headings: { fontWeight: "650" },
   components: {
+    Notification: { styles: { description: { color: "var(--mantine-color-dimmed)" } } },
     Alert: { styles: { title: { color: "var(--mantine-color-text)" } } },
     Tooltip: { defaultProps: { openDelay: 300, withArrow: true } },
     Modal: {

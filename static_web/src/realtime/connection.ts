@@ -28,7 +28,10 @@ export class RealtimeConnection {
     );
     this.client = client;
     client.on("connected", () => {
-      if (this.client !== client) return;
+      if (this.client !== client) {
+        client.stop(); // closed while it was still connecting
+        return;
+      }
       this.failures = 0;
       this.handlers.onStatus("live");
     });

@@ -22,9 +22,9 @@ export function SignInPage({ returnTo, error }: { returnTo?: string | undefined;
     <Center mih="100dvh" p="md" className={classes.page ?? ""}>
       <Paper component="main" withBorder shadow="md" radius="lg" p={{ base: "lg", xs: 36 }} w="100%" maw={440}>
         <Stack gap="lg">
-          <Group gap="sm">
+          <Group gap="sm" wrap="nowrap">
             <Logo size={40} />
-            <Title order={1} size="h2">
+            <Title order={1} className={classes.name ?? ""}>
               Kanban Platform
             </Title>
           </Group>
@@ -44,6 +44,7 @@ export function SignInPage({ returnTo, error }: { returnTo?: string | undefined;
           <Button
             size="md"
             fullWidth
+            classNames={{ root: classes.button ?? "" }}
             leftSection={<MicrosoftLogo />}
             loading={signIn.isPending || signIn.isSuccess}
             onClick={() => signIn.mutate()}

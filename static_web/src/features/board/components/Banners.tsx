@@ -19,7 +19,7 @@ export function Banners({ agents }: { agents: BoardAgents }) {
           </Text>
         </Alert>
       )}
-      {(agents.demo_model || !agents.isolated) && (
+      {agents.enabled && (agents.demo_model || !agents.isolated) && (
         <Group gap="xs" component="aside" aria-label="About the agents">
           {agents.demo_model && (
             <span className={classes.note}>

@@ -167,9 +167,8 @@ class CardService:
         else:
             place = len(column)
         above = column[place - 1].rank if place > 0 else None
-        below = column[place].rank if place < len(column) else None
-        if above is not None and below is not None and above >= below:
-            below = None  # equal ranks of two simultaneous moves: go below both
+        # After two simultaneous moves neighbours may have equal ranks: go below both.
+        below = next((c.rank for c in column[place:] if above is None or c.rank > above), None)
         return rank.between(above, below)
 
     async def delete(self, principal: Principal, card_id: str) -> None:

@@ -1,9 +1,10 @@
 """Agents, and what their containers ask and tell."""
 
-from typing import Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
+from shared.core.events import Activity
 from shared.core.resources import RepositoryInfo, Resource, Run
 
 
@@ -104,27 +105,11 @@ class RunContext(BaseModel):
     previous: PreviousRun | None
 
 
-class AgentEvent(BaseModel):
-    """One thing an agent did; `kind` says which other fields are there."""
+class AgentEvent(Activity):
+    """An activity as its container reports it. The id is the container's own: repeating one is safe."""
 
-    model_config = ConfigDict(extra="forbid")
     id: str = Field(min_length=1, max_length=64)
     time: str
-    kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
-    text: str | None = Field(None, max_length=100_000)
-    turn: int | None = None
-    stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    tool_use_id: str | None = None
-    name: str | None = None
-    input: dict[str, Any] | None = None
-    output: str | None = Field(None, max_length=100_000)
-    is_error: bool | None = None
-    duration_ms: int | None = None
-    sha: str | None = None
-    message: str | None = None
-    files: list[str] | None = None
-    branch: str | None = None
 
 
 class AgentEvents(BaseModel):

@@ -177,4 +177,4 @@ class BoardRepository:
     async def runs(self, scope: str) -> list[RunRecord]:
         """All runs of a board, oldest first."""
         docs = await self._documents.query(board_partition(scope), "run/")
-        return sorted((RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: run.created_at)
+        return sorted((RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: (run.created_at, run.attempt))

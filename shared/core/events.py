@@ -22,6 +22,7 @@ from shared.core.resources import (
 )
 
 SOURCE = "kanban-platform"
+LONGEST_TEXT = 100_000
 
 
 class TaskData(Resource):
@@ -70,29 +71,34 @@ class RunData(Resource):
     run: Run
 
 
-class ProgressData(BaseModel):
+class Activity(BaseModel):
     """What an agent did: `kind` says which of the other fields are there (see agent_container/CONTRACT.md)."""
 
     model_config = ConfigDict(extra="forbid")
-    team_id: str
-    board_id: str
-    card_id: str
-    run_id: str
     kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
-    text: str | None = None
+    text: str | None = Field(None, max_length=LONGEST_TEXT)
     turn: int | None = None
     stop_reason: str | None = None
     usage: dict[str, Any] | None = None
     tool_use_id: str | None = None
     name: str | None = None
     input: dict[str, Any] | None = None
-    output: str | None = None
+    output: str | None = Field(None, max_length=LONGEST_TEXT)
     is_error: bool | None = None
     duration_ms: int | None = None
     sha: str | None = None
     message: str | None = None
     files: list[str] | None = None
     branch: str | None = None
+
+
+class ProgressData(Activity):
+    """One activity of a run's agent."""
+
+    team_id: str
+    board_id: str
+    card_id: str
+    run_id: str
 
 
 class UsageData(Resource):

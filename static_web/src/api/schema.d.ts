@@ -1018,13 +1018,9 @@ export interface components {
         };
         /**
          * AgentEvent
-         * @description One thing an agent did; `kind` says which other fields are there.
+         * @description An activity as its container reports it. The id is the container's own: repeating one is safe.
          */
         AgentEvent: {
-            /** Id */
-            id: string;
-            /** Time */
-            time: string;
             /**
              * Kind
              * @enum {string}
@@ -1062,6 +1058,10 @@ export interface components {
             files?: string[] | null;
             /** Branch */
             branch?: string | null;
+            /** Id */
+            id: string;
+            /** Time */
+            time: string;
         };
         /** AgentEvents */
         AgentEvents: {
@@ -1780,17 +1780,9 @@ export interface components {
         };
         /**
          * ProgressData
-         * @description What an agent did: `kind` says which of the other fields are there (see agent_container/CONTRACT.md).
+         * @description One activity of a run's agent.
          */
         ProgressData: {
-            /** Team Id */
-            team_id: string;
-            /** Board Id */
-            board_id: string;
-            /** Card Id */
-            card_id: string;
-            /** Run Id */
-            run_id: string;
             /**
              * Kind
              * @enum {string}
@@ -1828,6 +1820,14 @@ export interface components {
             files?: string[] | null;
             /** Branch */
             branch?: string | null;
+            /** Team Id */
+            team_id: string;
+            /** Board Id */
+            board_id: string;
+            /** Card Id */
+            card_id: string;
+            /** Run Id */
+            run_id: string;
         };
         /** ProgressEvent */
         ProgressEvent: {

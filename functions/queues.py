@@ -1,12 +1,14 @@
 """Queue triggers, and the poison triggers that turn what a queue gave up on into something people see."""
 
+import base64
+import contextlib
 import json
 from collections.abc import Awaitable, Callable
 
 import azure.functions as func
 
 from functions.context import platform
-from shared.core.errors import NotFound, PlatformError
+from shared.core.errors import Invalid, NotFound, PlatformError
 from shared.core.log import Log, correlation
 from shared.core.ports import Json
 
@@ -35,32 +37,39 @@ def _trigger(app: func.FunctionApp, queue: str, handler: Callable[..., Awaitable
 
 def _consumer(queue: str, consume: Callable[[Json], Awaitable[None]]) -> Callable[..., Awaitable[None]]:
     async def handle(msg: func.QueueMessage) -> None:
-        body = json.loads(msg.get_body())
-        correlation.set(str(body.get("task_id") or body.get("run_id") or msg.id))
-        log.debug("queue.message", queue=queue, dequeue_count=msg.dequeue_count)
-        await consume(body)
+        """A message that no repetition makes valid becomes an incident at once; others are tried again."""
+        try:
+            body = _decoded(msg.get_body())
+            correlation.set(str(body.get("task_id") or body.get("run_id") or msg.id))
+            log.debug("queue.message", queue=queue, dequeue_count=msg.dequeue_count)
+            await consume(body)
+        except Invalid as error:
+            await _give_up(queue, msg, f"Its message is not valid (queue {queue}). {error.detail}")
 
     return handle
 
 
 def _poison(queue: str) -> Callable[..., Awaitable[None]]:
     async def handle(msg: func.QueueMessage) -> None:
-        """Record an incident and tell whom it concerns; when even that fails, have it tried again in a minute."""
-        body = _readable(msg.get_body())
-        reason = f"Its message was given up after repeated failures (queue {queue})."
-        try:
-            await platform().incidents.record(queue, body, reason, str(msg.id))
-        except PlatformError as error:
-            log.warning("queue.poison_postponed", queue=queue, reason=error.detail)
-            await platform().incidents.postpone(f"{queue}-poison", body)
-            return
-        log.warning("queue.poison", queue=queue, message_id=msg.id)
-        try:
-            await _tell(queue, body, reason)
-        except (PlatformError, KeyError) as error:
-            log.warning("queue.poison_untold", queue=queue, reason=str(error))
+        await _give_up(queue, msg, f"Its message was given up after repeated failures (queue {queue}).")
 
     return handle
+
+
+async def _give_up(queue: str, msg: func.QueueMessage, reason: str) -> None:
+    """Record an incident and tell whom it concerns; when even that fails, have it tried again in a minute."""
+    body = _readable(msg.get_body())
+    try:
+        await platform().incidents.record(queue, body, reason, str(msg.id))
+    except PlatformError as error:
+        log.warning("queue.poison_postponed", queue=queue, reason=error.detail)
+        await platform().incidents.postpone(f"{queue}-poison", body)
+        return
+    log.warning("queue.poison", queue=queue, message_id=msg.id, reason=reason)
+    try:
+        await _tell(queue, body, reason)
+    except (PlatformError, KeyError) as error:
+        log.warning("queue.poison_untold", queue=queue, reason=str(error))
 
 
 async def _tell(queue: str, body: Json, reason: str) -> None:
@@ -76,9 +85,21 @@ async def _tell(queue: str, body: Json, reason: str) -> None:
         log.info("queue.poison_of_nothing", queue=queue)
 
 
+def _decoded(raw: bytes) -> Json:
+    """Base64 of a JSON object. Decoded here, not by the host, which loses what it cannot decode. Raises Invalid."""
+    try:
+        body = json.loads(base64.b64decode(raw, validate=True))
+    except ValueError:
+        raise Invalid("It is not base64 of JSON.") from None
+    if not isinstance(body, dict):
+        raise Invalid("It is not a JSON object.")
+    return body
+
+
 def _readable(raw: bytes) -> Json:
     try:
-        body = json.loads(raw)
-    except ValueError:
+        return _decoded(raw)
+    except Invalid:
+        with contextlib.suppress(ValueError):
+            raw = base64.b64decode(raw, validate=True)
         return {"raw": raw.decode(errors="replace")[:10_000]}
-    return body if isinstance(body, dict) else {"raw": str(body)[:10_000]}

@@ -12,7 +12,7 @@ from datetime import timedelta
 
 from shared.core import ids
 from shared.core.clock import iso, parse
-from shared.core.errors import Conflict, NotFound, PlatformError, Stale
+from shared.core.errors import Conflict, Invalid, NotFound, PlatformError, Stale
 from shared.core.events import NewEvent, TaskData
 from shared.core.log import Log
 from shared.core.ports import Json, Put
@@ -94,7 +94,7 @@ class Runner:
     async def handle(self, message: Json) -> None:
         """A queue message: duplicates, late and reordered ones are no-ops."""
         if message.get("version") != MESSAGE_VERSION:
-            raise Conflict(f"Unknown message version {message.get('version')!r}.")
+            raise Invalid(f"Unknown message version {message.get('version')!r}.")
         try:
             record, etag = await self.load(message["task_id"])
         except NotFound:

@@ -24,7 +24,7 @@ class WebhookService:
 
     async def deliver(self, message: Json) -> None:
         """POST the event, signed. Raises Unavailable when trying again may help; a refusal ends the delivery."""
-        delivery = Delivery.model_validate(message)
+        delivery = _parsed(message)
         secret = await self._secrets.get(delivery.secret_name)
         if secret is None:
             return await self.give_up(message, "its signing secret is gone")
@@ -40,10 +40,7 @@ class WebhookService:
 
     async def give_up(self, message: Json, reason: str) -> None:
         """Tell the run life cycle, so that whoever moved the card learns that no agent came."""
-        try:
-            delivery = Delivery.model_validate(message)
-        except ValueError:
-            raise Invalid("This is not a webhook delivery.") from None
+        delivery = _parsed(message)
         body: dict[str, Any] = {
             "version": 1,
             "undelivered": delivery.event,
@@ -51,3 +48,10 @@ class WebhookService:
         }
         await self._queues.send(RUNS_QUEUE, body)
         log.warning("webhook.given_up", event_id=delivery.event_id, reason=reason)
+
+
+def _parsed(message: Json) -> Delivery:
+    try:
+        return Delivery.model_validate(message)
+    except ValueError:
+        raise Invalid("This is not a webhook delivery.") from None

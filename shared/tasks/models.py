@@ -74,11 +74,13 @@ class TaskRecord(Resource):
     epoch: int = 1
     check_at: str
     """When the watchdog shall look whether anybody still works on it."""
+    told_at: str | None = None
+    """When watchers last heard of it."""
     created_at: str
     updated_at: str
 
     def task(self, sequence: int = 0) -> Task:
-        shown = self.model_dump(exclude={"owner_id", "state", "epoch", "check_at"})
+        shown = self.model_dump(exclude={"owner_id", "state", "epoch", "check_at", "told_at"})
         return Task(**shown, sequence=sequence)
 
     def message(self) -> Json:

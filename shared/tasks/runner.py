@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import Awaitable, Callable, Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from shared.core import ids
 from shared.core.clock import iso, parse
@@ -169,7 +169,6 @@ class _Holder:
     def __init__(self, store: Store, plan: Plan, record: TaskRecord, etag: str, lease: float) -> None:
         self._store, self._plan, self._record, self._etag, self._lease = store, plan, record, etag, lease
         self._writing = asyncio.Lock()
-        self._reported = 0.0
 
     async def run_on(self) -> None:
         """Step after step until one says Later, one fails, or the time for one message is up."""
@@ -186,9 +185,9 @@ class _Holder:
 
     async def _step(self, step: Step, planned: PlannedStep) -> bool:
         """True when the step is done and the next may begin."""
-        step.status, step.error = "running", None
+        again, step.status, step.error = step.status == "running", "running", None
         step.started_at = step.started_at or iso(self._store.clock.now())
-        await self._write("task.progress")
+        await self._write("task.progress", mere=again)
         try:
             async with asyncio.timeout(planned.timeout), self._heartbeat():
                 result = await planned.run(_context(self._record, self._report))
@@ -206,7 +205,7 @@ class _Holder:
             return await self._failed(step, planned, f"An unexpected {type(error).__name__}.", transient=True)
         if isinstance(result, Later):
             step.progress, step.note = result.progress, result.note
-            await self._postpone(result.seconds)
+            await self._postpone(result.seconds, mere=True)
             return False
         step.status, step.progress, step.finished_at = "succeeded", None, iso(self._store.clock.now())
         self._record.state |= result
@@ -229,26 +228,21 @@ class _Holder:
 
     async def _report(self, progress: float | None, note: str | None) -> None:
         step = self._record.next_step()
-        now = self._store.clock.now().timestamp()
-        if step is None or now - self._reported < 1:
+        if step is None or _just_told(self._record, self._store.clock.now()):
             return
-        self._reported = now
         step.progress, step.note = progress, note
         await self._write("task.progress")
 
     def _planned(self, step: Step) -> PlannedStep:
         return next(planned for planned in self._plan.steps if planned.name == step.name)
 
-    async def _write(self, event: str) -> None:
-        """Commit the record with an event, renewing the lease."""
+    async def _write(self, event: str, mere: bool = False) -> None:
+        """Commit the record with an event, renewing the lease. `mere` progress is not told again within a second."""
         async with self._writing:
             self._renew()
-            change = Commit(
-                f"tasks/{self._record.id}",
-                [Put("task", self._record.json_body(), self._etag)],
-                [_event(event, self._record)],
-            )
-            await self._commit(change)
+            events = _told(event, self._record, self._store.clock.now(), mere)
+            put = Put("task", self._record.json_body(), self._etag)
+            await self._commit(Commit(f"tasks/{self._record.id}", [put], events))
 
     async def _commit(self, change: Commit) -> None:
         try:
@@ -256,9 +250,9 @@ class _Holder:
         except Stale:
             raise Overtaken from None
 
-    async def _postpone(self, seconds: float) -> None:
+    async def _postpone(self, seconds: float, mere: bool = False) -> None:
         async with self._writing:
-            await self._commit(_reschedule(self._record, self._etag, seconds, self._store, self._lease))
+            await self._commit(_reschedule(self._record, self._etag, seconds, self._store, self._lease, mere))
 
     def _renew(self) -> None:
         now = self._store.clock.now()
@@ -320,15 +314,16 @@ def _context(record: TaskRecord, report: Callable[[float | None, str | None], Aw
     return StepContext(record.id, record.subject, record.team_id, record.owner_id, dict(record.state), report)
 
 
-def _reschedule(record: TaskRecord, etag: str, delay: float, store: Store, lease: float) -> Commit:
+def _reschedule(record: TaskRecord, etag: str, delay: float, store: Store, lease: float, mere: bool = False) -> Commit:
     now = store.clock.now()
     record.epoch += 1
     record.updated_at = iso(now)
     record.check_at = iso(now + timedelta(seconds=delay + lease))
+    events = _told("task.progress", record, now, mere)
     return Commit(
         f"tasks/{record.id}",
         [Put("task", record.json_body(), etag)],
-        [_event("task.progress", record)],
+        events,
         [Message(QUEUE, record.message(), delay)],
         watch=[record.reference],
     )
@@ -337,6 +332,17 @@ def _reschedule(record: TaskRecord, etag: str, delay: float, store: Store, lease
 def _reset(step: Step) -> None:
     step.status, step.error, step.attempts, step.progress, step.note = "pending", None, 0, None, None
     step.started_at = step.finished_at = None
+
+
+def _told(kind: str, record: TaskRecord, now: datetime, mere: bool) -> list[NewEvent]:
+    if mere and _just_told(record, now):
+        return []
+    record.told_at = iso(now)
+    return [_event(kind, record)]
+
+
+def _just_told(record: TaskRecord, now: datetime) -> bool:
+    return record.told_at is not None and now - parse(record.told_at) < timedelta(seconds=1)
 
 
 def _event(kind: str, record: TaskRecord) -> NewEvent:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
-from shared.core.errors import Conflict, Exists, Invalid
+from shared.core.errors import Conflict, Exists, Invalid, Stale
 from shared.core.ports import Delete, Documents, Json, Put
 
 _PROCESSING_SECONDS = 120
@@ -42,7 +42,7 @@ class IdempotencyKeys:
         entry: Json = {"request": digest, "answer": None, "at": iso(self._clock.now())}
         try:
             await self._documents.commit(_partition(slot), [Put("answer", entry, doc.etag if doc else None)])
-        except Exists:
+        except (Exists, Stale):
             raise Conflict("The first request with this Idempotency-Key is still being processed.") from None
         return None
 

@@ -7,7 +7,7 @@ from shared.boards.steps import BoardSteps
 from shared.llm.steps import LlmSteps
 from shared.tasks.models import Plan, PlannedStep, StepContext
 from shared.teams.steps import TeamSteps
-from shared.workspaces.steps import IMPORT_SECONDS, WorkspaceSteps
+from shared.workspaces.steps import WorkspaceSteps
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,7 @@ def plans(steps: Steps) -> dict[str, Plan]:
     create_board = PlannedStep("create_board", "Creating board", steps.boards.create_board)
     issue_llm_key = PlannedStep("issue_llm_key", "Issuing model key", steps.llm.issue_llm_key)
     create_repository = PlannedStep("create_repository", "Creating repo", steps.workspaces.create_repository)
-    import_repository = PlannedStep(
-        "import_repository", "Importing repo", steps.workspaces.import_repository, timeout=IMPORT_SECONDS, attempts=1
-    )
+    import_repository = PlannedStep("import_repository", "Importing repo", steps.workspaces.import_repository)
     publish_repository = PlannedStep("publish_repository", "Protecting repo", steps.workspaces.publish_repository)
     provision_agent = PlannedStep("provision_agent", "Provisioning agent", steps.agents.provision_agent)
     activate = PlannedStep("activate", "Activating team", steps.teams.activate)

@@ -104,6 +104,8 @@ class WorkspaceSteps:
     async def open_workspace(self, ctx: StepContext) -> Json:
         async def attempt() -> None:
             workspace, etag = await self._workspaces.workspace(ctx.subject.id)
+            if workspace.status == "active":
+                return
             workspace.status, workspace.error = "active", None
             data = ProvisionedData(team_id=ctx.team_id, workspace_id=workspace.id, name=workspace.name)
             event = NewEvent("workspace.provisioned", f"team/{ctx.team_id}", data, (team_group(ctx.team_id),))

@@ -1,0 +1,81 @@
+from datetime import UTC, datetime
+
+import orjson
+import pytest
+
+from shared.adapters.standard_webhooks import StandardWebhooks
+from shared.core.clock import ManualClock
+from shared.core.errors import Invalid, Unauthenticated, Unavailable
+from shared.core.ports import Json
+from shared.webhooks.service import WebhookService
+from tests.fakes import FakeQueues, FakeSecrets
+from tests.fakes.webhooks import FakeWebhookSender
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+URL = "https://agent.example/hook"
+EVENT = {"id": "evt_1", "type": "card.moved", "data": {"title": "Ünïcode"}}
+MESSAGE: Json = {"version": 1, "url": URL, "secret_name": "webhook-w1", "event": EVENT}
+
+
+class Post:
+    def __init__(self) -> None:
+        self.queues, self.sender, self.secrets = FakeQueues(), FakeWebhookSender(), FakeSecrets()
+        self.secrets.secrets["webhook-w1"] = SECRET
+        clock = ManualClock(datetime.now(UTC))
+        self.service = WebhookService(self.secrets, StandardWebhooks(), self.sender, self.queues, clock)
+
+
+@pytest.fixture
+def post() -> Post:
+    return Post()
+
+
+class TestDeliver:
+    async def test_the_event_is_posted_and_its_signature_verifies(self, post: Post) -> None:
+        await post.service.deliver(MESSAGE)
+        ((url, body, headers),) = post.sender.posts
+        assert (url, orjson.loads(body)) == (URL, EVENT)
+        assert headers["content-type"] == "application/json"
+        assert StandardWebhooks().verify(SECRET, headers, body) == "evt_1"
+        with pytest.raises(Unauthenticated):
+            StandardWebhooks().verify(SECRET, headers, body + b" ")
+        assert post.queues.sent == []
+
+    async def test_delivering_it_again_carries_the_same_id(self, post: Post) -> None:
+        for _ in range(2):
+            await post.service.deliver(MESSAGE)
+        assert {headers["webhook-id"] for _, _, headers in post.sender.posts} == {"evt_1"}
+
+    @pytest.mark.parametrize("status", [500, 502, 503, 408, 425, 429])
+    async def test_a_subscriber_in_trouble_is_tried_again(self, post: Post, status: int) -> None:
+        post.sender.status = status
+        with pytest.raises(Unavailable, match=str(status)):
+            await post.service.deliver(MESSAGE)
+        assert post.queues.sent == []
+
+    async def test_a_subscriber_that_does_not_answer_is_tried_again(self, post: Post) -> None:
+        post.sender.down = True
+        with pytest.raises(Unavailable):
+            await post.service.deliver(MESSAGE)
+
+    @pytest.mark.parametrize("status", [301, 400, 401, 404, 410, 422])
+    async def test_a_subscriber_that_refuses_is_given_up(self, post: Post, status: int) -> None:
+        post.sender.status = status
+        await post.service.deliver(MESSAGE)
+        (told,) = post.queues.bodies("agent-runs")
+        assert told["undelivered"] == EVENT
+        assert told["reason"] == f"The webhook could not be delivered: the agent's address answered {status}."
+
+    async def test_without_its_secret_nothing_is_sent(self, post: Post) -> None:
+        post.secrets.secrets.clear()
+        await post.service.deliver(MESSAGE)
+        assert post.sender.posts == []
+        assert "secret is gone" in post.queues.bodies("agent-runs")[0]["reason"]
+
+    @pytest.mark.parametrize("message", [{}, {**MESSAGE, "version": 2}, {**MESSAGE, "extra": 1}, {"raw": "x"}])
+    async def test_what_is_no_delivery_is_an_error(self, post: Post, message: Json) -> None:
+        with pytest.raises(Invalid):
+            await post.service.deliver(message)
+        with pytest.raises(Invalid):
+            await post.service.give_up(message, "nobody answered")
+        assert post.sender.posts == []

@@ -25,7 +25,7 @@ class StandardWebhooks:
 
         sent = {name.lower(): value for name, value in headers.items()}
         try:
-            Webhook(secret).verify(body, sent)
+            Webhook(secret).verify(body, sent, json_parse=False)
         except UnicodeDecodeError:
             raise BadRequest("The body is not UTF-8.") from None
         except (WebhookVerificationError, ValueError, binascii.Error):

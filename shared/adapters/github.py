@@ -54,10 +54,10 @@ class GitHubRepositories:
             )
         if template and empty:
             raise Invalid("A repository is either made from a template or left empty for an import, not both.")
-        full_name = f"{self._org}/{name}"
-        found = await self.get(full_name)
+        description = " ".join(description.split())[:350]
+        found = await self._adopted(name, description)
         if found is None:
-            found = await self._create(name, " ".join(description.split())[:350], template, empty)
+            found = await self._create(name, description, template, empty)
         if template:
             await self._copied(found)
         return found
@@ -99,6 +99,20 @@ class GitHubRepositories:
     async def compare(self, full_name: str, base: str, head: str) -> Comparison:
         return await self._run(lambda github: _compare(github, _checked(full_name), base, head))
 
+    async def _adopted(self, name: str, description: str) -> Repository | None:
+        """What an earlier try made. Conflict for anybody else's repository: its description tells."""
+
+        def work(github: "Github") -> Repository:
+            found = github.get_repo(f"{self._org}/{name}").complete()
+            if found.description != description:
+                raise Conflict(f"There is a repository {found.full_name} already. Choose another name.")
+            return _repository(found)
+
+        try:
+            return await self._run(work)
+        except NotFound:
+            return None
+
     async def _create(self, name: str, description: str, template: str | None, empty: bool) -> Repository:
         def work(github: "Github") -> Repository:
             owner = github.get_organization(self._org)
@@ -112,7 +126,7 @@ class GitHubRepositories:
             return await self._run(work)
         except Invalid:
             # Somebody else made it in the meantime, or an earlier try did and its answer was lost.
-            found = await self.get(f"{self._org}/{name}")
+            found = await self._adopted(name, description)
             if found is None:
                 raise
             return found

@@ -224,7 +224,8 @@ class Repositories(Protocol):
     ) -> Repository:
         """Our private repository `name`, made when missing: from `template` (`owner/name`), or with a first commit.
 
-        `empty`: without any commit, ready for an import. Raises Unavailable while a template is still being copied.
+        `description` tells whose it is: one with another description is not adopted. `empty`: without any commit,
+        ready for an import. Raises Conflict when the name is taken, Unavailable while a template is still being copied.
         """
         ...
 

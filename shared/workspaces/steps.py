@@ -40,7 +40,7 @@ class WorkspaceSteps:
         imported = workspace.import_url is not None
         template = None if imported else self._template or None
         made = await self._repositories.ensure(
-            workspace.slug, f"Repository of workspace {workspace.name}", template, empty=imported
+            workspace.slug, f"Workspace {workspace.name} ({workspace.id})", template, empty=imported
         )
         return {"repository": made.full_name}
 

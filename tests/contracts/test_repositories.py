@@ -19,7 +19,7 @@ from starlette.routing import Route
 from local.github import GitHubConfig, create_app, seed_template
 from shared.adapters.github import GitHubRepositories
 from shared.core.clock import ManualClock, SystemClock
-from shared.core.errors import Forbidden, Invalid, NotFound, PlatformError, Unavailable
+from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError, Unavailable
 from shared.core.ports import GitToken, Repositories
 from tests.fakes.repositories import FakeRepositories
 from tests.serving import serve
@@ -115,8 +115,14 @@ class TestEnsure:
     async def test_repeating_it_changes_nothing(self, host: Host):
         first = await host.repositories.ensure("shop", "A shop")
         sha = await host.repositories.branch_sha("acme/shop", "main")
-        assert await host.repositories.ensure("shop", "Another text") == first
+        assert await host.repositories.ensure("shop", "A shop") == first
         assert await host.repositories.branch_sha("acme/shop", "main") == sha
+
+    async def test_a_repository_of_somebody_else_is_not_adopted(self, host: Host):
+        await host.repositories.ensure("shop", "A shop")
+        for template in (None, "acme/template"):
+            with pytest.raises(Conflict, match="Choose another name"):
+                await host.repositories.ensure("shop", "Another shop", template=template)
 
     async def test_several_at_once_make_one(self, host: Host):
         made = await asyncio.gather(*(host.repositories.ensure("shop", "A shop") for _ in range(4)))

@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import count
 
 from shared.core.clock import Clock, ManualClock
-from shared.core.errors import Forbidden, Invalid, NotFound
+from shared.core.errors import Conflict, Forbidden, Invalid, NotFound
 from shared.core.ports import Comparison, FileChange, GitToken, Repository
 
 type Files = Mapping[str, str]
@@ -23,6 +23,7 @@ class _Commit:
 @dataclass
 class _Hosted:
     repository: Repository
+    description: str
     branches: dict[str, str] = field(default_factory=dict[str, str])
     protected: set[str] = field(default_factory=set[str])
 
@@ -50,11 +51,13 @@ class FakeRepositories:
             raise Invalid("A repository is either made from a template or left empty for an import, not both.")
         full_name = f"{self._org}/{name}"
         if found := self.repositories.get(full_name.lower()):
+            if found.description != description:
+                raise Conflict(f"There is a repository {full_name} already. Choose another name.")
             return found.repository
         if template and template not in self._templates:
             raise NotFound(f"There is no template {template}.")
         url = f"https://git.example/{full_name}"
-        hosted = _Hosted(Repository(full_name, url, f"{url}.git", "main"))
+        hosted = _Hosted(Repository(full_name, url, f"{url}.git", "main"), description)
         self.repositories[full_name.lower()] = hosted
         if not empty:
             first = self._templates[template] if template else {"README.md": f"# {name}\n"}

@@ -131,6 +131,19 @@ class TestCreateWorkspace:
 
 
 class TestFailure:
+    async def test_a_repository_that_was_there_before_is_nobodys_to_take(self, world: World, ada: Principal) -> None:
+        await world.repositories.ensure("payroll", "Made by hand")
+        for url in (None, SOURCE):
+            request = NewWorkspace(name="Payroll" if url is None else "pay-roll", import_url=url)
+            if url:
+                await world.repositories.ensure("pay-roll", "Made by hand")
+            started = await world.platform.workspaces.create(ada, request)
+            await world.pump(60)
+            workspace = await world.platform.workspaces.get(ada, started.workspace.id)
+            assert (workspace.status, workspace.repository) == ("failed", None)
+            assert "already" in (workspace.error or "")
+        assert world.repositories._tokens == {}
+
     async def test_a_workspace_that_cannot_be_made_says_why(self, world: World, ada: Principal) -> None:
         world.settings = world.settings.__class__(github_template="acme/gone")
         world.platform = world.another_platform()

@@ -107,7 +107,8 @@ class Runner:
                 await _Holder(self._store, self._plans[record.plan], record, etag, self._lease).run_on()
             except Overtaken:
                 return
-        await self._conclude(record)
+        if record.status in TASK_OVER:
+            await self._store.settle(record.reference)
 
     async def watch(self) -> int:
         """Resume every task whose holder is gone; returns how many. Called by a timer."""
@@ -126,7 +127,7 @@ class Runner:
             await self._store.settle_unborn(reference)
             return False
         if record.status in TASK_OVER:
-            await self._conclude(record)
+            await self._store.settle(reference)
         elif parse(record.check_at) < self._store.clock.now():
             with contextlib.suppress(Stale):
                 await self._reschedule(record, etag, delay=0)
@@ -137,27 +138,20 @@ class Runner:
     async def abandon(self, task_id: str, reason: str) -> None:
         """A message about this task was given up by the queue: say so on the task."""
 
-        async def attempt() -> TaskRecord:
+        async def attempt() -> None:
             record, etag = await self.load(task_id)
-            if record.status not in TASK_OVER:
-                record.status, record.error = "needs_attention", reason
-                put = Put("task", record.json_body(), etag)
-                await self._store.commit(Commit(f"tasks/{record.id}", [put], [_event("task.failed", record)]))
-            return record
+            if record.status in TASK_OVER:
+                return
+            record.epoch += 1  # whoever holds it is overtaken
+            partition = f"tasks/{record.id}"
+            etag = (await self._store.documents.commit(partition, [Put("task", record.json_body(), etag)]))["task"]
+            await _tell_subject(self._plans.get(record.plan), record, reason)
+            record.status, record.error = "needs_attention", reason
+            put = Put("task", record.json_body(), etag)
+            await self._store.commit(Commit(partition, [put], [_event("task.failed", record)]))
 
-        await self._conclude(await retry_stale(attempt))
-
-    async def _conclude(self, record: TaskRecord) -> None:
-        """Let a task that is over rest; its subject learns of a failure first. Open work until then: safe to repeat."""
-        if record.status not in TASK_OVER:
-            return
-        plan = self._plans.get(record.plan)
-        if plan is not None and record.status != "succeeded":
-            try:
-                await plan.failed(_context(record, _untold), record.error or "It failed.")
-            except NotFound as error:
-                log.warning("task.subject_gone", task_id=record.id, reason=error.detail)
-        await self._store.settle(record.reference)
+        await retry_stale(attempt)
+        await self._store.settle(f"task/{task_id}")
 
     async def _reschedule(self, record: TaskRecord, etag: str, delay: float) -> None:
         await self._store.commit(_reschedule(record, etag, delay, self._store, self._lease))
@@ -221,10 +215,19 @@ class _Holder:
             await self._postpone(wait or min(60.0, 2**step.attempts * random.uniform(0.5, 1)))
             return False
         step.status, step.finished_at = "failed", iso(self._store.clock.now())
+        await self._hold()
         self._record.status, self._record.error = "failed", f"{step.title} failed: {reason}"
+        await _tell_subject(self._plan, self._record, self._record.error)
         await self._write("task.failed")
         log.warning("task.failed", task_id=self._record.id, step=step.name, reason=reason)
         return False
+
+    async def _hold(self) -> None:
+        """Overtaken unless the task is still ours: its subject must not hear of a failure that does not count."""
+        try:
+            await self._beat()
+        except Stale:
+            raise Overtaken from None
 
     async def _report(self, progress: float | None, note: str | None) -> None:
         step = self._record.next_step()
@@ -308,6 +311,16 @@ async def _set_within(event: asyncio.Event, seconds: float) -> bool:
 
 async def _untold(progress: float | None, note: str | None) -> None:
     """Nobody watches a task that is over."""
+
+
+async def _tell_subject(plan: Plan | None, record: TaskRecord, reason: str) -> None:
+    """Before the task ends, so that whoever sees it failed sees its subject failed."""
+    if plan is None:
+        return
+    try:
+        await plan.failed(_context(record, _untold), reason)
+    except NotFound as error:
+        log.warning("task.subject_gone", task_id=record.id, reason=error.detail)
 
 
 def _context(record: TaskRecord, report: Callable[[float | None, str | None], Awaitable[None]]) -> StepContext:

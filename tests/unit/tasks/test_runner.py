@@ -261,17 +261,31 @@ class TestFailure:
         assert (done.status, done.error) == ("failed", "One failed: no")
         assert line.open_rows() == []
 
-    async def test_a_subject_is_told_after_a_crash_too(self) -> None:
+    async def test_whoever_sees_it_failed_sees_its_subject_failed(self) -> None:
         line = Line("one")
         line.script["one"] = [Conflict("no")]
+        await line.begin()
+        seen: list[str] = []
+
+        async def look(ctx: StepContext, reason: str) -> None:
+            seen.append((await line.task()).status)
+            assert (await line.types(SUBJECT))[-1] == "task.progress"
+
+        line.plans["line"] = Plan("line", "Building", line.plans["line"].steps, look)
+        assert (await line.run()).status == "failed"
+        assert seen == ["running"]
+
+    async def test_after_a_crash_while_its_subject_was_told_it_is_tried_again(self) -> None:
+        line = Line("one", attempts=1)
+        line.script["one"] = [Unavailable("away")]
         await line.begin()
         tell, line.plans["line"] = line.plans["line"], Plan("line", "Building", line.plans["line"].steps, _crash)
         with pytest.raises(Crash):
             await line.run()
         line.plans["line"] = tell
-        assert await line.runner.watch() == 0
-        assert line.refusals == ["One failed: no"]
-        assert line.open_rows() == []
+        line.clock.advance(31)
+        await line.runner.watch()
+        assert (await line.run()).status == "succeeded"
 
 
 async def _crash(ctx: StepContext, reason: str) -> None:

@@ -15,6 +15,7 @@ demo: setup ## REPO=<path or URL> CARD=<markdown file>: the main job without a b
 	@exec $(PYTHON) -m local.demo $(if $(REPO),--repo "$(REPO)") $(if $(CARD),--card "$(CARD)")
 
 test: setup ## All tests
+	@npm test --silent --prefix static_web
 	@exec $(PYTHON) -m pytest $(ARGS)
 
 check: setup ## Lint, format, types, architecture, docs, audits

@@ -1,7 +1,6 @@
 # Thin: the logic lives in Python.
 PYTHON := .venv/bin/python
 export KANBAN_STARTED_AT := $(shell date +%s.%N)
-export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: setup start test check demo reset bench types
 

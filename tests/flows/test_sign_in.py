@@ -9,7 +9,8 @@ import jwt
 import pytest
 
 from local.cloud import LocalCloud
-from tests.flows.world import Json, Person, make_team, problem
+from shared.core import ids
+from tests.flows.world import Json, Person, join, make_card, make_team, problem, rewrite
 
 GRACE_SECONDS = 10
 
@@ -98,6 +99,13 @@ class TestSignIn:
         _, state = await _at_entra(visitor, "ada@contoso.test")
         assert (await visitor.refused("POST", "/api/auth/callback", {"code": "x", "state": state}))["status"] == 401
 
+    async def test_one_that_took_too_long_is_refused(self, visitor: Person, cloud: LocalCloud):
+        code, state = await _at_entra(visitor, "ada@contoso.test")
+        await rewrite(cloud, f"portal/login/{ids.digest(state)}", "flow", at="2020-01-01T00:00:00.000Z")
+        refused = await visitor.refused("POST", "/api/auth/callback", {"code": code, "state": state})
+        assert refused["status"] == 401
+        assert "longer than 10 minutes" in refused["detail"]
+
     async def test_returning_to_a_foreign_address_is_refused(self, visitor: Person):
         answer = await visitor.request(
             "GET", "/api/auth/login", params={"redirect_uri": "https://evil.example/auth/callback"}
@@ -148,6 +156,12 @@ class TestSession:
         other = await visitor.sign_in("ada@contoso.test")
         await visitor.post("/api/auth/logout", {"refresh_token": session["refresh_token"]})
         await visitor.post("/api/auth/refresh", {"refresh_token": other["refresh_token"]})
+
+    async def test_ends_after_its_thirty_days(self, visitor: Person, session: Json, cloud: LocalCloud):
+        family = session["refresh_token"].partition(".")[0]
+        await rewrite(cloud, f"portal/session/{family}", "session", expires_at="2020-01-01T00:00:00.000Z")
+        refused = await visitor.refused("POST", "/api/auth/refresh", {"refresh_token": session["refresh_token"]})
+        assert refused["status"] == 401
 
     async def test_an_old_refresh_token_ends_the_session_after_the_grace(
         self, visitor: Person, rotated_early: tuple[Json, float]
@@ -217,8 +231,6 @@ class TestDisabledUser:
             assert (await bob.get("/api/auth/me"))["id"] == bob.id
 
     async def test_stops_seeing_live_events(self, cloud: LocalCloud, ada: Person, grace: Person):
-        from tests.flows.world import join, make_card
-
         team = await make_team(ada, "Watched")
         async with Person.signed_in(cloud, "bob@contoso.test") as bob:
             await join(ada, team["id"], bob, "viewer")
@@ -264,6 +276,16 @@ class TestApiToken:
         assert (await ada.request("DELETE", f"/api/auth/tokens/{created['id']}")).status_code == 204
         assert (await visitor.request("GET", "/api/auth/me", headers=headers)).status_code == 401
         assert all(token["id"] != created["id"] for token in await ada.get("/api/auth/tokens"))
+
+    async def test_stops_working_when_it_expires(self, ada: Person, visitor: Person, cloud: LocalCloud):
+        created = await ada.post("/api/auth/tokens", {"name": "old", "expires_in_days": 1})
+        headers = {"authorization": f"Bearer {created['token']}"}
+        assert (await visitor.request("GET", "/api/auth/me", headers=headers)).status_code == 200
+        yesterday = {"expires_at": "2020-01-01T00:00:00.000Z"}
+        await rewrite(cloud, f"portal/user/{ada.id}", f"token/{created['id']}", **yesterday)
+        refused = problem(await visitor.request("GET", "/api/auth/me", headers=headers))
+        assert refused["status"] == 401
+        assert "expired" in refused["detail"]
 
     async def test_is_refused_with_a_changed_secret(self, ada: Person, visitor: Person):
         token = (await ada.post("/api/auth/tokens", {"name": "guessed"}))["token"]

@@ -5,9 +5,7 @@ import asyncio
 import pytest
 
 from local.cloud import LocalCloud
-from shared.adapters.tinydb_documents import TinyDbDocuments
-from shared.core.ports import Put
-from tests.flows.world import Json, Person, join, make_card, make_team
+from tests.flows.world import Json, Person, join, make_card, make_team, rewrite
 
 ROLES = ("owner", "admin", "member", "viewer")
 MAKERS = {"owner", "admin", "member"}
@@ -166,14 +164,9 @@ class TestInvitation:
 
     async def test_an_expired_link_lets_nobody_in(self, ada: Person, bob: Person, cloud: LocalCloud, team: Json):
         invitation = await ada.post(f"/api/teams/{team['id']}/invitations", {})
-        documents, partition, key = (
-            TinyDbDocuments(cloud.data),
-            f"portal/team/{team['id']}",
-            f"invite/{invitation['id']}",
+        await rewrite(
+            cloud, f"portal/team/{team['id']}", f"invite/{invitation['id']}", expires_at="2020-01-01T00:00:00.000Z"
         )
-        kept = await documents.get(partition, key)
-        assert kept is not None
-        await documents.commit(partition, [Put(key, kept.body | {"expires_at": "2020-01-01T00:00:00.000Z"}, kept.etag)])
         refused = await bob.refused("POST", f"/api/invitations/{invitation['url'].rpartition('/')[2]}/accept")
         assert refused["status"] == 404
         assert "expired" in refused["detail"]

@@ -21,6 +21,7 @@ from tests.flows.world import (
     join,
     make_team,
     make_workspace,
+    until,
 )
 
 
@@ -43,9 +44,15 @@ def source(tmp_path: Path) -> Path:
 
 
 async def _ended(person: Person, name: str, import_url: str) -> tuple[Json, Json]:
+    """The task, once it is over, and the workspace, which learns of it a moment later."""
     started = await person.post("/api/workspaces", {"name": name, "import_url": import_url})
     task = await finished_task(person, started["task_id"])
-    return task, await person.get(f"/api/workspaces/{started['workspace']['id']}")
+
+    async def settled() -> Json | None:
+        workspace = await person.get(f"/api/workspaces/{started['workspace']['id']}")
+        return workspace if workspace["status"] != "pending" else None
+
+    return task, await until(settled, within=5)
 
 
 class TestCreateWorkspace:

@@ -14,6 +14,8 @@ import httpx
 from local.client import Client
 from local.cloud import LocalCloud
 from local.ports import CloudPorts
+from shared.adapters.tinydb_documents import TinyDbDocuments
+from shared.core.ports import Put
 from tests.contracts.pubsub_client import PubSubClient
 
 type Json = dict[str, Any]
@@ -87,6 +89,14 @@ async def until[T](look: Callable[[], Awaitable[T | None]], within: float = 30, 
             return found
         assert time.monotonic() < deadline, f"{look.__qualname__} found nothing within {within} s"
         await asyncio.sleep(every)
+
+
+async def rewrite(cloud: LocalCloud, partition: str, id: str, **changes: Any) -> None:
+    """Change a kept document, as time would: flow tests cannot wait for a month."""
+    documents = TinyDbDocuments(cloud.data)
+    kept = await documents.get(partition, id)
+    assert kept is not None, f"{partition} has no {id}"
+    await documents.commit(partition, [Put(id, kept.body | changes, kept.etag)])
 
 
 # -- tasks ------------------------------------------------------------------------------------------

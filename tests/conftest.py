@@ -1,6 +1,5 @@
 """What tests of several folders share: one local cloud for a whole session, and the people who use it."""
 
-import os
 import shutil
 from collections.abc import AsyncGenerator
 from typing import Any
@@ -9,12 +8,6 @@ import pytest
 
 from tests.flows.world import Person, make_workspace, started_cloud
 from tests.requires import require
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_logs_only() -> None:
-    """The SDKs tell every request at INFO; a failing test must not drown in it."""
-    os.environ.setdefault("AZURE_LOG_LEVEL", "WARNING")
 
 
 @pytest.fixture(scope="session")

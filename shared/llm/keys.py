@@ -4,9 +4,11 @@ import secrets
 from typing import Any
 
 from shared.core import ids
+from shared.core.boards import board_partition, run_key
 from shared.core.clock import Clock, iso
 from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
 from shared.core.ports import Documents, Json, Put, Secrets, Tokens
+from shared.core.resources import RUN_OVER
 from shared.llm.models import Caller, Cap, KeyRecord
 from shared.llm.upstream import Headers
 
@@ -57,7 +59,14 @@ class Keys:
         record = await self._usable(run["key_hash"])
         if record.team_id != run["team_id"]:
             raise Unauthenticated("This run token names a key of another team. Start the run again.")
+        await self._refuse_ended(run["sub"])
         return _run_caller(record, run)
+
+    async def _refuse_ended(self, run_id: str) -> None:
+        """A run's token is good while the run lasts, and no longer, whoever has kept it."""
+        doc = await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id))
+        if doc is None or doc.body["status"] in RUN_OVER:
+            raise Unauthenticated("This run is over. Its token asks no model any more; retry the run for a new one.")
 
     async def _usable(self, key_hash: str) -> KeyRecord:
         record = await self._by_hash(key_hash)

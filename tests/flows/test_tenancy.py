@@ -2,7 +2,6 @@
 
 import base64
 import re
-from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -16,6 +15,7 @@ from local.cloud import LocalCloud
 from shared.adapters.file_secrets import FileSecrets
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.core.clock import ManualClock, SystemClock
+from shared.core.ids import digest
 from tests.flows.world import (
     Json,
     Person,
@@ -159,10 +159,10 @@ async def owned(ada: Person, cloud: LocalCloud) -> Owned:
 
 
 @pytest.fixture(scope="module")
-async def eve(cloud: LocalCloud, bob: Person) -> AsyncGenerator[Person]:
+async def eve(bob: Person) -> Person:
     """Owner of a team of their own, and of an API token: a stranger to Ada's."""
     await make_team(bob, "Strangers")
-    yield bob
+    return bob
 
 
 async def signed(cloud: LocalCloud, audience: str, subject: str, age: timedelta = timedelta(), **claims: Any) -> str:
@@ -358,10 +358,7 @@ class TestRunToken:
 
     async def test_asks_no_model_once_its_run_is_over(self, owned: Owned, cloud: LocalCloud):
         """What was left of the run's money stays unspent, whoever kept the token."""
-        key_hash = (await FileSecrets(cloud.data).get(f"llm-key-{owned.team['id']}")) or ""
-        from shared.core.ids import digest
-
-        claims = {"team_id": owned.team["id"], "card_id": owned.ids["card_id"], "key_hash": digest(key_hash)}
+        claims: Json = {"team_id": owned.team["id"], "card_id": owned.ids["card_id"], "key_hash": digest(owned.llm_key)}
         token = await signed(cloud, "run", owned.ids["run_id"], cap=5_000_000, **claims)
         for route in GATEWAY:
             answer = await ask(cloud, route, owned.ids, f"Bearer {token}")

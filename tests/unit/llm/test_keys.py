@@ -92,3 +92,19 @@ class TestAuthenticate:
                 await world.keys.authenticate([("x-api-key", credential)])
         await world.keys.set_disabled(record.key_hash, False)
         await world.keys.authenticate([("x-api-key", token)])
+
+    @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
+    async def test_the_token_of_a_run_that_is_over_is_refused(self, status: str):
+        world, _ = scripted()
+        token = await world.run_token()
+        await world.put_run(RUN, status)
+        with pytest.raises(Unauthenticated, match="over"):
+            await world.keys.authenticate([("x-api-key", token)])
+
+    async def test_the_token_of_a_run_that_is_gone_is_refused(self):
+        world, _ = scripted()
+        token = await world.run_token()
+        world.documents.partitions.clear()
+        await world.key()
+        with pytest.raises(Unauthenticated, match="over"):
+            await world.keys.authenticate([("x-api-key", token)])

@@ -7,7 +7,7 @@ import orjson
 
 from shared.core.clock import ManualClock
 from shared.core.errors import PlatformError, Unauthenticated
-from shared.core.ports import Json, Tokens
+from shared.core.ports import Json, Put, Tokens
 from shared.core.store import Store
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
@@ -75,7 +75,12 @@ class World:
     async def run_token(self, cap: int = 5_000_000, run: str = RUN, **claims: Any) -> str:
         _, record = await self.key()
         body = {"team_id": TEAM, "card_id": CARD, "key_hash": record.key_hash, "cap": cap} | claims
+        await self.put_run(run, "running")
         return await self.tokens.sign("run", run, body, 3600)
+
+    async def put_run(self, run: str, status: str) -> None:
+        """As much of a run's document as the gateway looks at."""
+        await self.documents.commit(f"boards/{TEAM}", [Put(f"run/{run}", {"status": status}, "*")])
 
     def usage(self) -> list[Json]:
         return self.queues.bodies("usage")

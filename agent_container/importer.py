@@ -89,9 +89,11 @@ async def import_repository(job: ImportJob, progress: Progress) -> str:
             await _retried(git, job.folder.parent, clone, progress, "The source repository could not be read")
             branch = await default_branch(git, job.folder)
             progress.show(58, "Connecting to the new repository")
-            specs = ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]
-            push = ["push", "--progress", job.target, *specs]
-            await _retried(git, job.folder, push, progress, "The new repository could not be filled")
+            # The first branch that an empty repository gets becomes its default.
+            first = f"+refs/heads/{branch}:refs/heads/{branch}"
+            for specs in ([first], ["+refs/heads/*:refs/heads/*", "+refs/tags/*:refs/tags/*"]):
+                push = ["push", "--progress", job.target, *specs]
+                await _retried(git, job.folder, push, progress, "The new repository could not be filled")
     finally:
         shutil.rmtree(job.folder, ignore_errors=True)
     progress.show(100, "Imported")

@@ -15,7 +15,10 @@ _LONGEST_KEY = 255
 
 
 class IdempotentRoute(APIRoute):
-    """A POST with a key happens once; repeating it gets the first answer, marked `idempotent-replay: true`."""
+    """A POST with a key happens once; repeating it gets the first answer, marked `idempotent-replay: true`.
+
+    Answers that must not be stored are not, and so the request may happen again.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         act = super().get_route_handler()
@@ -40,9 +43,12 @@ async def _once(request: Request, key: str, act: Callable[[Request], Coroutine[A
         return Response(kept.body, kept.status, {**kept.headers, "idempotent-replay": "true"})
     try:
         response = await act(request)
-    except BaseException:
+    except Exception:  # a cancelled one may have happened: its key stays taken for a while
         await here.idempotency.abandon(place)
         raise
+    if "no-store" in response.headers.get("cache-control", ""):  # it holds a secret
+        await here.idempotency.abandon(place)
+        return response
     headers = {name: response.headers[name] for name in _KEPT_HEADERS if name in response.headers}
     await here.idempotency.finish(place, body, Answer(response.status_code, bytes(response.body).decode(), headers))
     return response

@@ -61,7 +61,8 @@ async def list_invitations(here: Here, caller: Caller, team_id: str) -> Invitati
 
 
 @router.post("/teams/{team_id}/invitations", status_code=201)
-async def invite(here: Here, caller: Caller, team_id: str, body: NewInvitation) -> Invitation:
+async def invite(here: Here, caller: Caller, team_id: str, body: NewInvitation, response: Response) -> Invitation:
+    response.headers["cache-control"] = "no-store"
     return await here.teams.invite(caller, team_id, body)
 
 

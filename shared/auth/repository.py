@@ -1,8 +1,10 @@
-"""Typed access to `portal/user/<id>`, `portal/login/<state>` and `portal/session/<family>`."""
+"""Typed access to `portal/user/<id>`, `portal/login/<00..15>` and `portal/session/<family>`."""
 
 from shared.auth.models import ApiTokenRecord, RefreshFamily, UserRecord
 from shared.core import ids
 from shared.core.ports import Delete, Documents, Json, Put
+
+_FORGOTTEN_AT_ONCE = 50
 
 
 class AuthRepository:
@@ -22,16 +24,20 @@ class AuthRepository:
         docs = await self._documents.query(f"portal/user/{user_id}", "team/")
         return [doc.body["team_id"] for doc in docs]
 
-    async def keep_login(self, state: str, flow: Json) -> None:
-        await self._documents.commit(f"portal/login/{ids.digest(state)}", [Put("flow", flow)])
+    async def keep_login(self, state: str, flow: Json, oldest: str) -> None:
+        """Keeps a flow, and forgets abandoned ones from before `oldest`: anybody may begin a sign-in."""
+        partition, key = _login(state)
+        others = await self._documents.query(partition, "flow/")
+        forgotten = [Delete(doc.id) for doc in others if doc.body["at"] < oldest][:_FORGOTTEN_AT_ONCE]
+        await self._documents.commit(partition, [Put(key, flow), *forgotten])
 
     async def take_login(self, state: str) -> Json | None:
         """The kept flow, at most once, even when two callers ask together. Raises Stale to the slower."""
-        partition = f"portal/login/{ids.digest(state)}"
-        doc = await self._documents.get(partition, "flow")
+        partition, key = _login(state)
+        doc = await self._documents.get(partition, key)
         if doc is None:
             return None
-        await self._documents.commit(partition, [Delete("flow", doc.etag)])
+        await self._documents.commit(partition, [Delete(key, doc.etag)])
         return doc.body
 
     async def family(self, family_id: str) -> tuple[RefreshFamily, str] | None:
@@ -58,3 +64,9 @@ class AuthRepository:
 
     async def delete_api_token(self, user_id: str, token_id: str) -> None:
         await self._documents.commit(f"portal/user/{user_id}", [Delete(f"token/{token_id}")])
+
+
+def _login(state: str) -> tuple[str, str]:
+    """Sign-ins under way are spread over sixteen partitions, small enough to be looked through."""
+    digest = ids.digest(state)
+    return f"portal/login/{ids.shard(digest)}", f"flow/{digest}"

@@ -65,7 +65,9 @@ class AuthService:
         if redirect_uri not in (None, self._rules.callback_url):
             raise Invalid(f"redirect_uri must be {self._rules.callback_url}.")
         start = await self._provider.begin(self._rules.callback_url)
-        await self._repository.keep_login(start.state, {"flow": start.flow, "at": iso(self._clock.now())})
+        now = self._clock.now()
+        oldest = iso(now - timedelta(minutes=LOGIN_MINUTES))
+        await self._repository.keep_login(start.state, {"flow": start.flow, "at": iso(now)}, oldest)
         return SignInStart(auth_url=start.url, state=start.state)
 
     async def finish(self, code: str, state: str) -> Session:

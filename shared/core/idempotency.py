@@ -1,15 +1,17 @@
 """Idempotency keys: a POST that is sent again with its key gets its first answer, and happens once."""
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Conflict, Exists, Invalid, Stale
-from shared.core.ports import Delete, Documents, Json, Put
+from shared.core.ports import ANY, Delete, Documents, Json, Put
 
 _PROCESSING_SECONDS = 120
 """After this, whoever began is taken for dead, and the request may be made again."""
 _REMEMBERED_SECONDS = 24 * 3600
+_FORGOTTEN_AT_ONCE = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Answer:
 
 
 class IdempotencyKeys:
-    """Answers are kept for a day per person, address and key: `portal/idempotency/<digest>`."""
+    """Answers are kept for a day per person, address and key: `portal/idempotency/<00..15>`, `answer/<digest>`."""
 
     def __init__(self, documents: Documents, clock: Clock) -> None:
         self._documents, self._clock = documents, clock
@@ -30,7 +32,8 @@ class IdempotencyKeys:
     async def begin(self, slot: str, body: bytes) -> Answer | None:
         """The kept answer, or None: go ahead. Conflict while the first is under way, Invalid for another body."""
         digest = ids.digest(body.decode("latin-1"))
-        doc = await self._documents.get(_partition(slot), "answer")
+        partition, name = _place(slot)
+        doc = await self._documents.get(partition, name)
         age = (self._clock.now() - parse(doc.body["at"])).total_seconds() if doc else 0
         if doc is not None and age < _REMEMBERED_SECONDS:
             if doc.body["request"] != digest:
@@ -41,7 +44,8 @@ class IdempotencyKeys:
                 raise Conflict("The first request with this Idempotency-Key is still being processed. Wait a moment.")
         entry: Json = {"request": digest, "answer": None, "at": iso(self._clock.now())}
         try:
-            await self._documents.commit(_partition(slot), [Put("answer", entry, doc.etag if doc else None)])
+            put = Put(name, entry, doc.etag if doc else None)
+            await self._documents.commit(partition, [put, *await self._forgotten(partition, name)])
         except (Exists, Stale):
             raise Conflict("The first request with this Idempotency-Key is still being processed.") from None
         return None
@@ -49,16 +53,23 @@ class IdempotencyKeys:
     async def finish(self, slot: str, body: bytes, answer: Answer) -> None:
         kept = {"status": answer.status, "body": answer.body, "headers": answer.headers}
         entry: Json = {"request": ids.digest(body.decode("latin-1")), "answer": kept, "at": iso(self._clock.now())}
-        await self._documents.commit(_partition(slot), [Put("answer", entry, "*")])
+        partition, name = _place(slot)
+        await self._documents.commit(partition, [Put(name, entry, ANY)])
 
     async def abandon(self, slot: str) -> None:
         """The request failed: the same key may try again."""
-        await self._documents.commit(_partition(slot), [Delete("answer")])
+        partition, name = _place(slot)
+        await self._documents.commit(partition, [Delete(name)])
+
+    async def _forgotten(self, partition: str, but: str) -> list[Delete]:
+        oldest = iso(self._clock.now() - timedelta(seconds=_REMEMBERED_SECONDS))
+        docs = await self._documents.query(partition, "answer/")
+        return [Delete(doc.id) for doc in docs if doc.body["at"] < oldest and doc.id != but][:_FORGOTTEN_AT_ONCE]
 
 
 def slot(user_id: str, path: str, key: str) -> str:
     return ids.digest(f"{user_id}\n{path}\n{key}")
 
 
-def _partition(slot_digest: str) -> str:
-    return f"portal/idempotency/{slot_digest}"
+def _place(slot_digest: str) -> tuple[str, str]:
+    return f"portal/idempotency/{ids.shard(slot_digest)}", f"answer/{slot_digest}"

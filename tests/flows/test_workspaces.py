@@ -195,6 +195,7 @@ class TestImportWorkspace:
         for branch in ("trunk", "feature/login"):
             assert git(bare, "rev-parse", branch) == git(source, "rev-parse", branch)
         assert git(bare, "tag") == "v1"
+        assert git(bare, "symbolic-ref", "--short", "HEAD") == "trunk"
         assert (await board_of(ada, workspace["board_id"]))["agents"]["enabled"] is True
 
     @pytest.mark.parametrize(

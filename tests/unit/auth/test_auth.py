@@ -42,6 +42,15 @@ class TestSignIn:
         assert (session.token_type, session.expires_in) == ("Bearer", 900)
         assert await world.platform.auth.me(await caller(world, session)) == session.user
 
+    async def test_abandoned_sign_ins_are_forgotten(self, world: World) -> None:
+        for _ in range(40):
+            await world.platform.auth.begin(None)
+        world.clock.advance(601)
+        for _ in range(200):
+            await world.platform.auth.begin(None)
+        kept = [doc for name, docs in world.documents.partitions.items() if "portal/login/" in name for doc in docs]
+        assert len(kept) == 200
+
     async def test_the_same_person_is_the_same_user_under_a_new_name(self, world: World) -> None:
         first = await sign_in(world, "Ada")
         again = await sign_in(world, "ada", email="countess@contoso.test")

@@ -42,6 +42,15 @@ class TestKeys:
         assert await keys.begin(slot("ubob", "/api/workspaces", "key"), b"body") is None
         assert await keys.begin(slot("uada", "/api/teams", "key"), b"body") is None
 
+    async def test_answers_older_than_a_day_are_forgotten_by_later_ones(self, clock: ManualClock) -> None:
+        documents = InterleavedDocuments()
+        keys = IdempotencyKeys(documents, clock)
+        for wave in range(2):
+            for number in range(60):
+                await keys.begin(slot("uada", "/api/teams", f"{wave}/{number}"), b"")
+            clock.advance(24 * 3600 + 1)
+        assert sum(len(docs) for docs in documents.partitions.values()) < 80
+
     async def test_after_a_failure_it_may_be_tried_again(self, keys: IdempotencyKeys) -> None:
         await keys.begin(PLACE, b"body")
         await keys.abandon(PLACE)

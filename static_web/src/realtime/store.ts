@@ -95,7 +95,8 @@ export class CacheStore implements SubjectStore {
     this.change<BoardView>(keys.board(board_id), (view) => applyRunStatus(view, card_id, run.id, run.status));
     this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: { id: run.id, status: run.status } }));
     this.change<Page<Run>>(keys.cardRuns(card_id), (page) => withRun(page, { ...run, sequence: event.sequence }));
-    if (event.type === "agent.completed") this.refreshCard(card_id);
+    // A card written to counts as fresh, even one that an earlier event had found to be out of date.
+    this.refreshCard(card_id);
   }
 
   private showUsage({ card_id, run_id, usage }: Extract<KnownEvent, { type: "usage.recorded" }>["data"]): void {

@@ -28,7 +28,7 @@ export function NewWorkspaceModal({ onClose }: { onClose: () => void }) {
             placeholder="Web shop"
             value={name}
             onChange={(event) => setName(event.currentTarget.value)}
-            maxLength={80}
+            maxLength={60}
             required
             data-autofocus
           />
@@ -38,6 +38,7 @@ export function NewWorkspaceModal({ onClose }: { onClose: () => void }) {
             placeholder="https://github.com/owner/repository.git"
             value={importUrl}
             onChange={(event) => setImportUrl(event.currentTarget.value)}
+            maxLength={2000}
           />
           {create.error && (
             <Alert color="red" title="The workspace was not created">

@@ -4,14 +4,14 @@ import { useQuery } from "@tanstack/react-query";
 import { useNavigate } from "@tanstack/react-router";
 import { useEffect, useRef } from "react";
 
-import type { ProvisioningStatus } from "@/api/types";
+import type { ProvisioningStatus, Task } from "@/api/types";
 import { Failure } from "@/app/ui/ErrorBoundary";
 import { IconLayoutKanban } from "@/app/ui/icons";
 import { ButtonLink } from "@/app/ui/links";
 import { PageHeading } from "@/app/ui/PageHeading";
 import { teamQuery } from "@/features/teams/api/teams";
 
-import { taskQuery, workspaceQuery } from "../api/workspaces";
+import { hasFailed, taskQuery, workspaceQuery } from "../api/workspaces";
 import { TaskProgress } from "./TaskProgress";
 
 const OPEN_AFTER_MS = 1_500;
@@ -57,7 +57,7 @@ function Setup({ kind, place, refresh }: { kind: string; place: Place | undefine
   }
   return (
     <Container size="sm" py="xl">
-      <PageHeading title={place.name} note={NOTES[place.status](kind)}>
+      <PageHeading title={place.name} note={NOTES[statusOf(place, task.data)](kind)}>
         {place.status === "active" && (
           <ButtonLink
             to="/boards/$boardId"
@@ -80,6 +80,11 @@ function Setup({ kind, place, refresh }: { kind: string; place: Place | undefine
       )}
     </Container>
   );
+}
+
+/** A retried task is at work before the place it sets up says so. */
+function statusOf(place: Place, task: Task | undefined): ProvisioningStatus {
+  return place.status === "failed" && task && !hasFailed(task.status) ? "pending" : place.status;
 }
 
 const NOTES: Record<ProvisioningStatus, (kind: string) => string> = {

@@ -56,7 +56,7 @@ function Step({ step, now }: { step: TaskStep; now: number }) {
             {step.started_at !== null && elapsed(step.started_at, step.finished_at, now)}
           </Text>
         </Group>
-        {step.note && (
+        {step.note && step.status === "running" && (
           <Text size="xs" c="dimmed" mt={2}>
             {step.note}
           </Text>

@@ -30,6 +30,7 @@ export async function completeSignIn(answer: URLSearchParams): Promise<string> {
   const [code, state, error] = [answer.get("code"), answer.get("state"), answer.get("error")];
   const expected = sessionStorage.getItem(STATE_KEY);
   sessionStorage.removeItem(STATE_KEY);
+  if (error === "access_denied") throw new Error("You cancelled at Entra ID, or it did not let you in.");
   if (error) throw new Error(answer.get("error_description") ?? `The identity provider answered “${error}”.`);
   if (!code || !state) throw new Error("The identity provider's answer is incomplete.");
   if (state !== expected) throw new Error("This answer belongs to a sign-in that was not begun in this tab.");

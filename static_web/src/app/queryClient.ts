@@ -1,4 +1,4 @@
-import { QueryClient } from "@tanstack/react-query";
+import { MutationCache, QueryClient } from "@tanstack/react-query";
 
 import { isProblem } from "@/api/problem";
 
@@ -6,7 +6,11 @@ const RETRIES = 2;
 
 /** Realtime events keep what is shown up to date, so nothing is read again merely for being looked at. */
 export function createQueryClient(): QueryClient {
-  return new QueryClient({
+  const cache: QueryClient = new QueryClient({
+    mutationCache: new MutationCache({
+      // Somebody may do less than the page offers: their role has changed since it was shown.
+      onError: (error) => void (isProblem(error, 403, 404) && cache.invalidateQueries({ queryKey: ["board"] })),
+    }),
     defaultOptions: {
       queries: {
         staleTime: 10_000,
@@ -16,4 +20,5 @@ export function createQueryClient(): QueryClient {
       mutations: { retry: false, networkMode: "always" },
     },
   });
+  return cache;
 }

@@ -83,7 +83,8 @@ function HowToWriteACard({ onClose }: { onClose: () => void }) {
         </Text>
         <Code block>{EXAMPLE}</Code>
         <Text size="sm" c="dimmed">
-          With an API key for a real model, agents understand any text.
+          The whole grammar is in docs/demo-model.md of the project. With an API key for a real model, agents understand
+          any text.
         </Text>
       </Stack>
     </Modal>

@@ -4,6 +4,7 @@ import { useQuery } from "@tanstack/react-query";
 import { Outlet } from "@tanstack/react-router";
 import { useMemo, useState } from "react";
 
+import { isProblem } from "@/api/problem";
 import type { BoardView } from "@/api/types";
 import { mayEdit } from "@/app/permissions";
 import { ErrorBoundary, Failure } from "@/app/ui/ErrorBoundary";
@@ -20,7 +21,8 @@ import { useBoardDragging } from "./useBoardDragging";
 
 export function BoardPage({ boardId }: { boardId: string }) {
   const view = useQuery(boardQuery(boardId));
-  if (view.error && !view.data) {
+  // Whoever is removed from the team must not go on with what was shown until then.
+  if (view.error && (!view.data || isProblem(view.error, 404))) {
     return <Failure title="This board cannot be shown" error={view.error} onRetry={() => void view.refetch()} />;
   }
   if (!view.data) {

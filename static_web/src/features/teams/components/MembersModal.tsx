@@ -1,13 +1,17 @@
-import { ActionIcon, Avatar, Badge, Box, Divider, Group, Modal, Select, Skeleton, Stack, Text } from "@mantine/core";
+import { ActionIcon, Avatar, Badge, Box, Button, Divider, Group, Modal, Select, Skeleton, Stack, Text } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
+import { useState } from "react";
 
 import { keys } from "@/api/keys";
 import type { Member, Role } from "@/api/types";
 import { mayManageMembers, mayManageOwners } from "@/app/permissions";
+import { ConfirmModal } from "@/app/ui/ConfirmModal";
 import { Failure } from "@/app/ui/ErrorBoundary";
 import { initials } from "@/app/ui/format";
 import { IconX } from "@/app/ui/icons";
-import { notifyError } from "@/app/ui/notify";
+import { notifyDone, notifyError } from "@/app/ui/notify";
+import { meQuery } from "@/features/auth/api/auth";
 
 import { changeRole, membersQuery, removeMember } from "../api/teams";
 import { Invitations } from "./Invitations";
@@ -22,6 +26,7 @@ interface Props {
 
 export function MembersModal({ teamId, teamName, role, onClose }: Props) {
   const members = useQuery(membersQuery(teamId));
+  const me = useQuery(meQuery);
   return (
     <Modal opened onClose={onClose} title={`Members of ${teamName}`} size="lg" centered>
       <Stack>
@@ -29,7 +34,14 @@ export function MembersModal({ teamId, teamName, role, onClose }: Props) {
         {members.error && <Failure title="The members cannot be shown" error={members.error} />}
         <Stack gap="xs" component="ul" p={0} m={0} style={{ listStyle: "none" }}>
           {members.data?.map((member) => (
-            <MemberRow key={member.user_id} teamId={teamId} member={member} role={role} />
+            <MemberRow
+              key={member.user_id}
+              teamId={teamId}
+              teamName={teamName}
+              member={member}
+              role={role}
+              self={member.user_id === me.data?.id}
+            />
           ))}
         </Stack>
         {mayManageMembers(role) && (
@@ -43,18 +55,21 @@ export function MembersModal({ teamId, teamName, role, onClose }: Props) {
   );
 }
 
-function MemberRow({ teamId, member, role }: { teamId: string; member: Member; role: Role }) {
+interface RowProps {
+  teamId: string;
+  teamName: string;
+  member: Member;
+  role: Role;
+  self: boolean;
+}
+
+function MemberRow({ teamId, teamName, member, role, self }: RowProps) {
   const cache = useQueryClient();
   const refresh = () => cache.invalidateQueries({ queryKey: keys.members(teamId) });
   const change = useMutation({
     mutationFn: (next: Role) => changeRole(teamId, member.user_id, next),
     onSuccess: refresh,
     onError: (error) => notifyError("The role was not changed", error),
-  });
-  const remove = useMutation({
-    mutationFn: () => removeMember(teamId, member.user_id),
-    onSuccess: refresh,
-    onError: (error) => notifyError(`${member.name} was not removed`, error),
   });
   const editable = mayManageMembers(role) && (member.role !== "owner" || mayManageOwners(role));
   return (
@@ -83,21 +98,82 @@ function MemberRow({ teamId, member, role }: { teamId: string; member: Member; r
             comboboxProps={{ withinPortal: true }}
             onChange={(next) => next && change.mutate(next)}
           />
-          <ActionIcon
-            variant="subtle"
-            color="gray"
-            loading={remove.isPending}
-            aria-label={`Remove ${member.name}`}
-            onClick={() => remove.mutate()}
-          >
-            <IconX />
-          </ActionIcon>
+          {!self && <Remove teamId={teamId} teamName={teamName} member={member} />}
         </>
       ) : (
         <Badge variant="light" color="gray">
           {member.role}
         </Badge>
       )}
+      {self && <Leave teamId={teamId} teamName={teamName} member={member} />}
     </Group>
+  );
+}
+
+interface EndProps {
+  teamId: string;
+  teamName: string;
+  member: Member;
+}
+
+function Remove({ teamId, teamName, member }: EndProps) {
+  const cache = useQueryClient();
+  const [asking, setAsking] = useState(false);
+  const remove = useMutation({
+    mutationFn: () => removeMember(teamId, member.user_id),
+    onSuccess: () => cache.invalidateQueries({ queryKey: keys.members(teamId) }),
+    onError: (error) => notifyError(`${member.name} was not removed`, error),
+    onSettled: () => setAsking(false),
+  });
+  return (
+    <>
+      <ActionIcon variant="subtle" color="gray" aria-label={`Remove ${member.name}`} onClick={() => setAsking(true)}>
+        <IconX />
+      </ActionIcon>
+      <ConfirmModal
+        opened={asking}
+        title={`Remove ${member.name}?`}
+        confirm="Remove"
+        busy={remove.isPending}
+        onConfirm={() => remove.mutate()}
+        onClose={() => setAsking(false)}
+      >
+        {member.name} no longer sees {teamName}, until somebody invites them again.
+      </ConfirmModal>
+    </>
+  );
+}
+
+function Leave({ teamId, teamName, member }: EndProps) {
+  const cache = useQueryClient();
+  const navigate = useNavigate();
+  const [asking, setAsking] = useState(false);
+  const leave = useMutation({
+    mutationFn: () => removeMember(teamId, member.user_id),
+    onSuccess: async () => {
+      await navigate({ to: "/" });
+      notifyDone(`You left ${teamName}.`);
+      void cache.invalidateQueries({ queryKey: keys.workspaces });
+      void cache.invalidateQueries({ queryKey: keys.teams });
+    },
+    onError: (error) => notifyError(`You have not left ${teamName}`, error),
+    onSettled: () => setAsking(false),
+  });
+  return (
+    <>
+      <Button size="compact-sm" variant="subtle" color="gray" onClick={() => setAsking(true)}>
+        Leave
+      </Button>
+      <ConfirmModal
+        opened={asking}
+        title={`Leave ${teamName}?`}
+        confirm="Leave"
+        busy={leave.isPending}
+        onConfirm={() => leave.mutate()}
+        onClose={() => setAsking(false)}
+      >
+        You no longer see the board, until somebody invites you again.
+      </ConfirmModal>
+    </>
   );
 }

@@ -51,7 +51,13 @@ async def watched(ada: Person, desk: Json) -> tuple[Json, Json, list[Json]]:
     async with ada.watching() as socket:
         card, run = await run_card(ada, desk["board_id"], "Greet people", HELLO.format(name="people"))
         run = await finished_run(ada, run["id"])
-        await asyncio.sleep(0.5)
+
+        async def all_seen() -> bool:
+            subject = f"run/{run['id']}"
+            seen = {m["data"]["sequence"] for m in socket.messages if m["data"]["subject"] == subject}
+            return len(seen) >= len(await events_of(ada, f"runs/{run['id']}"))
+
+        await until(all_seen)
         return card, run, [message["data"] for message in socket.messages]
 
 

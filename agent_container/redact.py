@@ -2,6 +2,9 @@
 
 from typing import Any
 
+_DEEPEST = 50
+_HIGHEST = 2**53
+
 
 class Redactor:
     """Knows the run's secrets and takes them out of texts."""
@@ -18,14 +21,21 @@ class Redactor:
             text = text.replace(secret, "[secret removed]")
         return text
 
-    def value(self, value: Any, limit: int) -> Any:
-        """`value` (JSON) with every text in it redacted and cut to `limit` characters."""
+    def value(self, value: Any, limit: int, depth: int = 0) -> Any:
+        """`value` (JSON) with every text in it redacted and cut to `limit` characters.
+
+        What no JSON store takes becomes text: numbers without end, half characters, endless nesting.
+        """
         if isinstance(value, str):
-            return truncated(self.text(value), limit)
+            return truncated(self.text(value), limit).encode(errors="replace").decode()
+        if isinstance(value, dict | list) and depth == _DEEPEST:
+            return "[nested too deeply]"
         if isinstance(value, dict):
-            return {self.text(str(key)): self.value(item, limit) for key, item in value.items()}
+            return {self.value(str(key), limit): self.value(item, limit, depth + 1) for key, item in value.items()}
         if isinstance(value, list):
-            return [self.value(item, limit) for item in value]
+            return [self.value(item, limit, depth + 1) for item in value]
+        if isinstance(value, int | float) and not abs(value) <= _HIGHEST:  # NaN is not either
+            return truncated(str(value), limit)
         return value
 
 

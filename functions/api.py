@@ -36,6 +36,8 @@ log = Log(__name__)
 AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, llm, usage, realtime, health)
 PROBLEM = "https://kanban-platform.dev/problems/"
 REQUEST_ID = "x-request-id"
+LARGEST_BODY = 4 * 1024 * 1024
+"""Several times the largest body a route takes. The model gateway has a limit of its own."""
 
 
 def create_api(build: Callable[[], Platform]) -> FastAPI:
@@ -56,6 +58,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
     api.add_exception_handler(HTTPException, _http_error)
     for area in AREAS:
         api.include_router(area.router, responses=None if area is llm else ERRORS)
+    api.add_middleware(BodyLimit)
     api.add_middleware(Unexpected)
     api.add_middleware(
         CORSMiddleware,
@@ -67,6 +70,29 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
     )
     api.add_middleware(RequestId)
     return api
+
+
+class BodyLimit:
+    """Reads no more of a body than any route could take: anybody may send one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(f"{llm.router.prefix}/"):
+            await self._app(scope, receive, send)
+            return
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > LARGEST_BODY:
+                raise HTTPException(413)
+            return message
+
+        await self._app(scope, limited, send)
 
 
 class Unexpected:
@@ -173,6 +199,7 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
 _HTTP_ERRORS = {
     400: ("bad-request", "Bad request", "The body cannot be read. Send JSON in UTF-8."),
     404: ("not-found", "Not found", "There is nothing at this address."),
+    413: ("too-large", "Request too large", f"A body holds at most {LARGEST_BODY // 1024**2} MB. Send less at once."),
     405: ("method-not-allowed", "Method not allowed", "This address does not take this method."),
 }
 

@@ -141,4 +141,4 @@ class RunCompletion(BaseModel):
     reason: str | None = Field(None, max_length=2_000)
     branch: str | None = None
     commit: str | None = None
-    turns: int = 0
+    turns: int = Field(0, ge=0, le=1_000_000)

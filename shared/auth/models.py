@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field, StringConstraints
 
 from shared.core.access import Principal
-from shared.core.resources import Resource
+from shared.core.resources import ONE_LINE, Resource
 
 
 class UserRecord(Resource):
@@ -71,7 +71,7 @@ class RefreshFamily(Resource):
 
 
 class NewApiToken(BaseModel):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=ONE_LINE)]
     expires_in_days: int | None = Field(None, ge=1, le=3650)
 
 

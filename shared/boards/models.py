@@ -6,10 +6,10 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.core.boards import ChecklistItem
-from shared.core.resources import Board, CardSummary, ColumnKind, Comment, RunResult
+from shared.core.resources import ONE_LINE, Board, CardSummary, ColumnKind, Comment, RunResult
 
-type Label = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True)]
-type Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+type Label = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True, pattern=ONE_LINE)]
+type Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=ONE_LINE)]
 MAX_BODY = 64_000
 
 

@@ -53,7 +53,7 @@ class BoardRecord(Resource):
 
 
 class ChecklistItem(Resource):
-    id: str = Field(default_factory=lambda: ids.random_text(8))
+    id: str = Field(default_factory=lambda: ids.random_text(8), min_length=1, max_length=64)
     text: str = Field(min_length=1, max_length=500, pattern=r"\S")
     done: bool = False
 
@@ -177,4 +177,6 @@ class BoardRepository:
     async def runs(self, scope: str) -> list[RunRecord]:
         """All runs of a board, oldest first."""
         docs = await self._documents.query(board_partition(scope), "run/")
-        return sorted((RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: (run.created_at, run.attempt))
+        return sorted(
+            (RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: (run.created_at, run.attempt)
+        )

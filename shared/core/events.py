@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+import orjson
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.core.resources import (
     Actor,
@@ -23,6 +24,19 @@ from shared.core.resources import (
 
 SOURCE = "kanban-platform"
 LONGEST_TEXT = 100_000
+_HIGHEST = 2**53
+
+
+def _storable(value: dict[str, Any]) -> dict[str, Any]:
+    """JSON that can be kept: numbers of 64 bits, whole characters, not nested without end."""
+    try:
+        orjson.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"it cannot be kept: {error}") from None
+    return value
+
+
+type Detail = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
 class TaskData(Resource):
@@ -77,19 +91,19 @@ class Activity(BaseModel):
     model_config = ConfigDict(extra="forbid")
     kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
     text: str | None = Field(None, max_length=LONGEST_TEXT)
-    turn: int | None = None
-    stop_reason: str | None = None
-    usage: dict[str, Any] | None = None
-    tool_use_id: str | None = None
-    name: str | None = None
-    input: dict[str, Any] | None = None
+    turn: int | None = Field(None, ge=0, le=_HIGHEST)
+    stop_reason: str | None = Field(None, max_length=LONGEST_TEXT)
+    usage: Detail | None = None
+    tool_use_id: str | None = Field(None, max_length=LONGEST_TEXT)
+    name: str | None = Field(None, max_length=LONGEST_TEXT)
+    input: Detail | None = None
     output: str | None = Field(None, max_length=LONGEST_TEXT)
     is_error: bool | None = None
-    duration_ms: int | None = None
-    sha: str | None = None
-    message: str | None = None
-    files: list[str] | None = None
-    branch: str | None = None
+    duration_ms: int | None = Field(None, ge=0, le=_HIGHEST)
+    sha: str | None = Field(None, max_length=LONGEST_TEXT)
+    message: str | None = Field(None, max_length=LONGEST_TEXT)
+    files: list[str] | None = Field(None, max_length=1_000)
+    branch: str | None = Field(None, max_length=LONGEST_TEXT)
 
 
 class ProgressData(Activity):

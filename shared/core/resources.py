@@ -13,6 +13,9 @@ type StepStatus = Literal["pending", "running", "succeeded", "failed"]
 type RunStatus = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
 type ColumnKind = Literal["plain", "start", "review", "done"]
 
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+"""Names and titles go into commit messages, descriptions and logs: no control characters."""
+
 RUN_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 TASK_OVER: frozenset[str] = frozenset({"succeeded", "failed", "rolled_back", "cancelled", "needs_attention"})
 

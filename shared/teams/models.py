@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from shared.core.permissions import Role
-from shared.core.resources import Resource
+from shared.core.resources import ONE_LINE, Resource
 
 
 class NewTeam(BaseModel):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True, pattern=ONE_LINE)]
 
 
 class Team(BaseModel):

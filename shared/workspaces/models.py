@@ -5,14 +5,14 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.core.permissions import Role
-from shared.core.resources import RepositoryInfo, Resource
+from shared.core.resources import ONE_LINE, RepositoryInfo, Resource
 
 
 class NewWorkspace(BaseModel):
     """`import_url`: copy this Git repository instead of starting from the template."""
 
     model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True)]
+    name: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=ONE_LINE)]
     import_url: str | None = Field(None, max_length=2000)
 
 

@@ -79,6 +79,8 @@ class WorkspaceService:
     def _import_source(self, url: str | None) -> str | None:
         if not url or not url.strip():
             return None
+        if not url.strip().isprintable() or " " in url.strip():  # the parser below would overlook line ends
+            raise Invalid("The address of the repository to import holds spaces or control characters.")
         parts = _address(url.strip())
         if parts.scheme not in self._import_schemes:
             allowed = ", ".join(f"{scheme}://" for scheme in self._import_schemes)

@@ -1,8 +1,11 @@
 """Commands: bounded in time, output and what they leave behind."""
 
 import asyncio
+import json
 import os
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,6 +60,21 @@ class TestRedactor:
         assert "hunter2" not in str(clean)
         assert "characters left out" in str(clean)
         assert clean["a"][1:] == [3, None]
+
+    @pytest.mark.parametrize("value", [10**30, -(10**30), float("nan"), float("inf"), "\ud800", {"\ud800": 1}])
+    def test_what_no_store_takes_becomes_text(self, value: object) -> None:
+        clean = json.dumps(Redactor().value({"a": [value]}, 4000), ensure_ascii=False, allow_nan=False).encode()
+        assert json.loads(clean)["a"][0]
+        assert max((int(digits) for digits in re.findall(rb"[^\"]\b(\d+)\b[^\"]", clean)), default=0) < 2**53
+
+    def test_endless_nesting_is_cut(self) -> None:
+        value: Any = "hunter2"
+        for _ in range(400):
+            value = {"a": [value]}
+        clean = json.dumps(Redactor("hunter2").value(value, 4000))
+        assert clean.count("[") < 60
+        assert "hunter2" not in clean
+        assert "too deeply" in clean
 
     def test_short_texts_stay(self) -> None:
         assert truncated("x" * 10, 10) == "x" * 10

@@ -1,5 +1,6 @@
 """What goes wrong is told in one form: RFC 9457, with the request's id and no word about our insides."""
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -41,6 +42,15 @@ class TestProblem:
         assert body["type"].endswith("/bad-request")
         assert "JSON" in body["detail"]
 
+    @pytest.mark.parametrize("path", ["/api/auth/callback", "/api/agents/agent_t0000000000_default/webhook"])
+    async def test_a_body_larger_than_any_route_takes_is_413(self, ada: Person, path: str):
+        async def endless() -> AsyncGenerator[bytes]:
+            for _ in range(64):
+                yield b"[" * 100_000
+
+        answer = await ada.request("POST", path, content=endless(), headers={"content-type": "application/json"})
+        assert problem(answer)["type"].endswith("/too-large")
+
     async def test_no_credentials_is_401(self, cloud: LocalCloud):
         async with Person(cloud) as visitor:
             assert (await visitor.refused("GET", "/api/auth/me"))["type"].endswith("/unauthenticated")
@@ -75,6 +85,9 @@ class TestProblem:
             ({}, "title"),
             ({"title": ""}, "title"),
             ({"title": "x" * 201}, "title"),
+            ({"title": "a\x00b"}, "title"),
+            ({"title": "a\nb"}, "title"),
+            ({"title": "x", "checklist": [{"id": "x" * 65, "text": "y"}]}, "checklist.0.id"),
             ({"title": "x", "due_date": "tomorrow"}, "due_date"),
             ({"title": "x", "labels": "red"}, "labels"),
             ({"title": "x", "labels": [""]}, "labels.0"),

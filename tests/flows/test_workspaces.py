@@ -221,6 +221,11 @@ class TestImportWorkspace:
         assert refused["status"] == 422
         assert login not in str(refused)
 
+    @pytest.mark.parametrize("url", ["https://x\n--upload-pack=y", "https://a b/", "file:///a\x00", "https://x/\u2028y"])
+    async def test_an_address_with_what_cannot_be_seen_is_refused(self, ada: Person, url: str):
+        refused = await ada.refused("POST", "/api/workspaces", {"name": "Unseen", "import_url": url})
+        assert refused["status"] == 422
+
     @pytest.mark.parametrize("url", ["https://", "https:///x", "http://[", "file://"])
     async def test_half_an_address_is_refused(self, ada: Person, url: str):
         answer = await ada.request("POST", "/api/workspaces", json={"name": "Half Address", "import_url": url})

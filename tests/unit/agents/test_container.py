@@ -1,6 +1,8 @@
+import json
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from shared.agents.models import AgentComment, AgentEvents, RunCompletion
 from shared.boards.models import NewComment
@@ -183,3 +185,19 @@ class TestGitCredentials:
         await site.world.platform.container.complete(run.id, RunCompletion(outcome="failed", reason="stuck"))
         with pytest.raises(Conflict):
             await site.world.platform.container.git_credentials(run.id)
+
+
+@pytest.mark.parametrize(
+    "usage", [{"tokens": 10**30}, {"text": "\ud800"}, {"nested": json.loads("[" * 300 + "]" * 300)}]
+)
+def test_what_cannot_be_kept_of_an_activity_is_refused(usage: dict[str, Any]):
+    with pytest.raises(ValidationError, match="cannot be kept"):
+        AgentEvents.model_validate({"events": [{"id": "1", "time": "", "kind": "turn", "usage": usage}]})
+
+
+@pytest.mark.parametrize("turns", [-1, 10**30])
+def test_a_number_of_turns_that_cannot_be_is_refused(turns: int):
+    with pytest.raises(ValidationError):
+        RunCompletion(outcome="failed", turns=turns)
+    with pytest.raises(ValidationError):
+        AgentEvents.model_validate({"events": [{"id": "1", "time": "", "kind": "turn", "turn": turns}]})

@@ -14,6 +14,7 @@ def register(app: func.FunctionApp) -> None:
     async def watchdog(timer: func.TimerRequest) -> None:
         await platform().runner.watch()
         await platform().lifecycle.watch()
+        await platform().webhooks.watch()
 
     @app.function_name("outbox_sweeper")
     @app.timer_trigger(schedule=SWEEPER, arg_name="timer", run_on_startup=True)

@@ -222,7 +222,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         intake=intake,
         lifecycle=lifecycle,
         runner=runner,
-        webhooks=WebhookService(ports.secrets, ports.signer, ports.sender, ports.queues, ports.clock),
+        webhooks=WebhookService(store, ports.secrets, ports.signer, ports.sender, ports.queues),
         llm=Gateway(keys, Spend(ports.counters), ports.upstream, ports.queues, usage, ports.clock),
         usage=usage,
         access=access,

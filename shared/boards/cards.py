@@ -1,9 +1,10 @@
 """Cards: create, edit, move, delete, restore, comment; and the move that starts an agent."""
 
+from dataclasses import replace
 from typing import Any
 
 from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEntry, NewCard, NewComment
-from shared.core import ids, rank
+from shared.core import deliveries, ids, rank
 from shared.core.access import Access, Principal
 from shared.core.board_events import CardEventType, card_event, comment_commit
 from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition
@@ -12,11 +13,10 @@ from shared.core.errors import Conflict, Invalid, Stale
 from shared.core.events import CardEvent, CommentEvent, parse
 from shared.core.permissions import Action
 from shared.core.policy import AgentPolicy
-from shared.core.ports import Delete, Put
+from shared.core.ports import Delete, Json, Op, Put
 from shared.core.resources import RUN_OVER, Actor, Column, Comment
 from shared.core.store import Commit, Message, Store, retry_stale
 
-WEBHOOKS = "webhooks"
 MAX_CARDS = 5_000
 
 
@@ -118,11 +118,11 @@ class CardService:
         card.column_id = target.id
         card.updated_at = iso(self._store.clock.now())
         event_id = ids.sortable()
-        messages: list[Message] = []
+        delivery: Json | None = None
         if target.kind == "start" and origin != target.id:
             await self._access.require(principal, board.team_id, Action.START_AGENT)
             self._refuse_start(board, card, target)
-            messages.append(self._delivery(board, card, event_id, principal.actor, origin))
+            delivery = self._delivery(board, card, event_id, principal.actor, origin)
         return await self._save(
             board,
             card,
@@ -132,7 +132,7 @@ class CardService:
             changes=changes,
             origin=origin,
             event_id=event_id,
-            messages=messages,
+            delivery=delivery,
         )
 
     def _refuse_start(self, board: BoardRecord, card: CardRecord, target: Column) -> None:
@@ -142,18 +142,17 @@ class CardService:
         if card.run is not None and card.run.status not in RUN_OVER:
             raise Conflict("An agent is still working on this card. Stop its run first, or wait.")
 
-    def _delivery(self, board: BoardRecord, card: CardRecord, event_id: str, by: Actor, origin: str) -> Message:
+    def _delivery(self, board: BoardRecord, card: CardRecord, event_id: str, by: Actor, origin: str) -> Json:
         agent = board.agent
         if agent is None:
             raise Conflict("This board has no agent.")
         new = card_event("card.moved", board, card, by, origin=origin, event_id=event_id)
-        body = {
+        return {
             "version": 1,
             "url": agent.webhook_url,
             "secret_name": agent.secret_name,
             "event": self._store.envelope(new),
         }
-        return Message(WEBHOOKS, body)
 
     async def _rank(self, card: CardRecord, request: CardMove) -> str:
         """Between the neighbours named, else at the end of the column."""
@@ -253,12 +252,17 @@ class CardService:
         changes: list[str] | None = None,
         origin: str | None = None,
         event_id: str | None = None,
-        messages: list[Message] | None = None,
+        delivery: Json | None = None,
         extra: list[Delete] | None = None,
     ) -> Card:
         event = card_event(kind, board, card, by, changes, origin, event_id)
         put = Put(card_key(card.id), card.json_body(), etag)
-        commit = Commit(card_partition(card.id), [put, *(extra or [])], [event], messages or [])
+        ops: list[Op] = [put, *(extra or [])]
+        commit = Commit(card_partition(card.id), ops, [event])
+        if delivery is not None:
+            ops.append(deliveries.kept(self._store, delivery))
+            message = Message(deliveries.QUEUE, delivery)
+            commit = replace(commit, messages=[message], watch=[deliveries.reference(delivery["event"])])
         etags = await self._store.commit(commit)
         return _shown(card, etags[put.id])
 

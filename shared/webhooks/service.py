@@ -4,10 +4,11 @@ from typing import Any
 
 import orjson
 
-from shared.core.clock import Clock
+from shared.core import deliveries
 from shared.core.errors import Invalid, Unavailable
 from shared.core.log import Log
 from shared.core.ports import Json, Queues, Secrets, WebhookSender, WebhookSigner
+from shared.core.store import Store
 from shared.webhooks.models import Delivery
 
 log = Log(__name__)
@@ -17,10 +18,14 @@ RUNS_QUEUE = "agent-runs"
 
 class WebhookService:
     def __init__(
-        self, secrets: Secrets, signer: WebhookSigner, sender: WebhookSender, queues: Queues, clock: Clock
+        self, store: Store, secrets: Secrets, signer: WebhookSigner, sender: WebhookSender, queues: Queues
     ) -> None:
-        self._secrets, self._signer, self._sender = secrets, signer, sender
-        self._queues, self._clock = queues, clock
+        self._store, self._secrets, self._signer = store, secrets, signer
+        self._sender, self._queues = sender, queues
+
+    async def watch(self) -> int:
+        """Send again what has not arrived; returns how many. Called by a timer."""
+        return await deliveries.watch(self._store)
 
     async def deliver(self, message: Json) -> None:
         """POST the event, signed. Raises Unavailable when trying again may help; a refusal ends the delivery."""
@@ -29,11 +34,11 @@ class WebhookService:
         if secret is None:
             return await self.give_up(message, "its signing secret is gone")
         body = orjson.dumps(delivery.event)
-        headers = self._signer.headers(secret, delivery.event_id, self._clock.now(), body)
+        headers = self._signer.headers(secret, delivery.event_id, self._store.clock.now(), body)
         status = await self._sender.post(delivery.url, body, {**headers, "content-type": "application/json"})
         if status < 300:
             log.info("webhook.delivered", event_id=delivery.event_id, status=status)
-            return None
+            return await deliveries.settle(self._store, delivery.event)
         if status in (408, 425, 429) or status >= 500:
             raise Unavailable(f"The subscriber answered {status}.")
         return await self.give_up(message, f"the agent's address answered {status}")
@@ -47,6 +52,7 @@ class WebhookService:
             "reason": f"The webhook could not be delivered: {reason}.",
         }
         await self._queues.send(RUNS_QUEUE, body)
+        await deliveries.settle(self._store, delivery.event)
         log.warning("webhook.given_up", event_id=delivery.event_id, reason=reason)
 
 

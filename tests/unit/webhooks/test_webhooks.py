@@ -8,21 +8,23 @@ from shared.core.clock import ManualClock
 from shared.core.errors import Invalid, Unauthenticated, Unavailable
 from shared.core.ports import Json
 from shared.webhooks.service import WebhookService
-from tests.fakes import FakeQueues, FakeSecrets
+from tests.fakes import FakeSecrets
 from tests.fakes.webhooks import FakeWebhookSender
+from tests.unit.world import StoreWorld, World
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://agent.example/hook"
-EVENT = {"id": "evt_1", "type": "card.moved", "data": {"title": "Ünïcode"}}
+EVENT = {"id": "evt_1", "type": "card.moved", "data": {"board_id": "board_w0123456789", "title": "Ünïcode"}}
 MESSAGE: Json = {"version": 1, "url": URL, "secret_name": "webhook-w1", "event": EVENT}
 
 
 class Post:
     def __init__(self) -> None:
-        self.queues, self.sender, self.secrets = FakeQueues(), FakeWebhookSender(), FakeSecrets()
+        self.sender, self.secrets = FakeWebhookSender(), FakeSecrets()
+        world = StoreWorld(clock=ManualClock(datetime.now(UTC)))
+        self.queues = world.queues
         self.secrets.secrets["webhook-w1"] = SECRET
-        clock = ManualClock(datetime.now(UTC))
-        self.service = WebhookService(self.secrets, StandardWebhooks(), self.sender, self.queues, clock)
+        self.service = WebhookService(world.store, self.secrets, StandardWebhooks(), self.sender, self.queues)
 
 
 @pytest.fixture
@@ -79,3 +81,34 @@ class TestDeliver:
         with pytest.raises(Invalid):
             await post.service.give_up(message, "nobody answered")
         assert post.sender.posts == []
+
+
+class TestWatch:
+    """A host that dies while it delivers hides the message; the move must not wait for the queue."""
+
+    async def test_a_delivery_whose_message_is_lost_is_sent_again_and_starts_one_run(self) -> None:
+        world = World()
+        ada = await world.person("Ada")
+        workspace = await world.workspace(ada)
+        card = await world.card(ada, workspace.board_id)
+        await world.move(ada, card.id, "progress")
+        world.lose_messages()
+        assert await world.platform.webhooks.watch() == 0
+        world.clock.advance(46)
+        assert await world.platform.webhooks.watch() == 1
+        await world.pump()
+        assert len(await world.platform.runs.of_card(ada, card.id)) == 1
+        assert world.open_rows("delivery/") == []
+        assert world.rows(f"boards/{workspace.id}", "delivery/") == []
+
+    async def test_what_arrived_is_not_sent_again(self) -> None:
+        world = World()
+        ada = await world.person("Ada")
+        workspace = await world.workspace(ada)
+        card = await world.card(ada, workspace.board_id)
+        await world.move(ada, card.id, "progress")
+        assert len(world.open_rows("delivery/")) == 1
+        await world.pump()
+        assert world.open_rows("delivery/") == []
+        world.clock.advance(46)
+        assert await world.platform.webhooks.watch() == 0

@@ -1,0 +1,57 @@
+"""Webhook deliveries under way: kept beside the card until they have arrived, so that a lost message is missed.
+
+A host that dies while it delivers hides its queue message for ten minutes; the watchdog must not wait for that.
+"""
+
+from datetime import timedelta
+
+from shared.core import ids
+from shared.core.boards import board_partition
+from shared.core.clock import iso, parse
+from shared.core.errors import Stale
+from shared.core.ports import Delete, Json, Put
+from shared.core.store import Commit, Message, Store
+
+QUEUE = "webhooks"
+_PATIENCE = timedelta(seconds=45)
+
+
+def kept(store: Store, message: Json) -> Put:
+    """The row that joins the commit of what is to be delivered."""
+    return Put(f"delivery/{message['event']['id']}", {"message": message, "at": iso(store.clock.now())})
+
+
+def reference(event: Json) -> str:
+    """What the commit watches."""
+    return f"delivery/{ids.board_scope(event['data']['board_id'])}~{event['id']}"
+
+
+async def settle(store: Store, event: Json) -> None:
+    """It arrived, or was given up. Safe to repeat."""
+    scope, event_id = _place(reference(event))
+    await store.documents.commit(board_partition(scope), [Delete(f"delivery/{event_id}")])
+    await store.settle(reference(event))
+
+
+async def watch(store: Store) -> int:
+    """Send again what has not arrived for a while; returns how many. Receivers know an event by its id."""
+    resent = 0
+    for row in await store.open_work("delivery"):
+        scope, event_id = _place(row)
+        doc = await store.documents.get(board_partition(scope), f"delivery/{event_id}")
+        if doc is None:
+            await store.settle(row)
+        elif parse(doc.body["at"]) + _PATIENCE < store.clock.now():
+            again = Put(doc.id, doc.body | {"at": iso(store.clock.now())}, doc.etag)
+            message = Message(QUEUE, doc.body["message"])
+            try:
+                await store.commit(Commit(board_partition(scope), [again], messages=[message]))
+            except Stale:
+                continue  # it arrived just now, or another watchdog has it
+            resent += 1
+    return resent
+
+
+def _place(row: str) -> tuple[str, str]:
+    scope, _, event_id = row.removeprefix("delivery/").partition("~")
+    return scope, event_id

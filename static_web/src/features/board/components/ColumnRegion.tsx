@@ -29,47 +29,50 @@ export function ColumnRegion({ board, column, cards, total, names, editable }: P
   const { region, list, isOver } = useDropColumn(column.id, editable);
   const KindIcon = KIND_ICONS[column.kind];
   return (
-    <section
-      ref={region}
-      className={classes.column}
-      aria-label={column.name}
-      data-kind={column.kind}
-      data-over={isOver || undefined}
-    >
-      <Group className={classes.head ?? ""} gap={8} wrap="nowrap">
-        {KindIcon && (
-          <Tooltip label={KINDS[column.kind].explanation}>
-            <span className={classes.kind}>
-              <KindIcon size={16} />
-            </span>
-          </Tooltip>
-        )}
-        <Text component="h2" size="sm" fw={650} truncate>
-          {column.name}
-        </Text>
-        <Badge variant="default" size="sm" aria-label={`${total} cards`} style={{ flexShrink: 0 }}>
-          {total}
-        </Badge>
-        {editable && <ColumnMenu board={board} column={column} hasCards={total > 0} />}
-      </Group>
-      {column.kind === "start" && <p className={classes.mark}>Cards moved here start an agent</p>}
-      <ul className={classes.cards} ref={list}>
-        {cards.map((card) => (
-          <CardTile key={card.id} board={board} card={card} names={names} editable={editable} />
-        ))}
-        {total === 0 && !editable && (
-          <Text component="li" size="xs" c="dimmed" p="xs">
-            No cards
+    <div ref={region} className={classes.slot}>
+      <section
+        className={classes.column}
+        aria-label={column.name}
+        data-kind={column.kind}
+        data-over={isOver || undefined}
+      >
+        <Group className={classes.head ?? ""} gap={8} wrap="nowrap">
+          {KindIcon && (
+            <Tooltip label={KINDS[column.kind].explanation}>
+              <span className={classes.kind}>
+                <KindIcon size={16} />
+              </span>
+            </Tooltip>
+          )}
+          <Text component="h2" size="sm" fw={650} truncate>
+            {column.name}
           </Text>
+          <Badge variant="default" size="sm" aria-label={`${total} cards`} style={{ flexShrink: 0 }}>
+            {total}
+          </Badge>
+          {editable && <ColumnMenu board={board} column={column} hasCards={total > 0} />}
+        </Group>
+        {column.kind === "start" && board.agents.enabled && (
+          <p className={classes.mark}>Cards moved here start an agent</p>
         )}
-      </ul>
-      {editable && <AddCard boardId={board.id} column={column} />}
-    </section>
+        <ul className={classes.cards} ref={list}>
+          {cards.map((card) => (
+            <CardTile key={card.id} board={board} card={card} names={names} editable={editable} />
+          ))}
+          {total === 0 && !editable && (
+            <Text component="li" size="xs" c="dimmed" p="xs">
+              No cards
+            </Text>
+          )}
+        </ul>
+        {editable && <AddCard boardId={board.id} column={column} />}
+      </section>
+    </div>
   );
 }
 
 function useDropColumn(columnId: string, editable: boolean) {
-  const region = useRef<HTMLElement>(null);
+  const region = useRef<HTMLDivElement>(null);
   const list = useRef<HTMLUListElement>(null);
   const [isOver, setIsOver] = useState(false);
   useEffect(() => {

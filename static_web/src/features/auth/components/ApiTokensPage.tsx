@@ -57,13 +57,13 @@ export function ApiTokensPage() {
 function TokenTable({ tokens, onRevoke }: { tokens: ApiToken[]; onRevoke: (token: ApiToken) => void }) {
   return (
     <Paper withBorder>
-      <Table.ScrollContainer minWidth={520}>
+      <Table.ScrollContainer minWidth={300}>
         <Table verticalSpacing="sm" horizontalSpacing="md">
           <Table.Thead>
             <Table.Tr>
               <Table.Th>Name</Table.Th>
-              <Table.Th>Begins with</Table.Th>
-              <Table.Th>Last used</Table.Th>
+              <Table.Th visibleFrom="sm">Begins with</Table.Th>
+              <Table.Th visibleFrom="sm">Last used</Table.Th>
               <Table.Th>Expires</Table.Th>
               <Table.Th aria-label="Actions" />
             </Table.Tr>
@@ -72,10 +72,10 @@ function TokenTable({ tokens, onRevoke }: { tokens: ApiToken[]; onRevoke: (token
             {tokens.map((token) => (
               <Table.Tr key={token.id}>
                 <Table.Td>{token.name}</Table.Td>
-                <Table.Td>
+                <Table.Td visibleFrom="sm">
                   <Code>{token.prefix}…</Code>
                 </Table.Td>
-                <Table.Td>{token.last_used_at ? relativeTime(token.last_used_at) : "Never"}</Table.Td>
+                <Table.Td visibleFrom="sm">{token.last_used_at ? relativeTime(token.last_used_at) : "Never"}</Table.Td>
                 <Table.Td>{token.expires_at ? dateTime(token.expires_at) : "Never"}</Table.Td>
                 <Table.Td ta="right">
                   <ActionIcon

@@ -1032,18 +1032,12 @@ export interface components {
             turn?: number | null;
             /** Stop Reason */
             stop_reason?: string | null;
-            /** Usage */
-            usage?: {
-                [key: string]: unknown;
-            } | null;
+            usage?: components["schemas"]["Detail"] | null;
             /** Tool Use Id */
             tool_use_id?: string | null;
             /** Name */
             name?: string | null;
-            /** Input */
-            input?: {
-                [key: string]: unknown;
-            } | null;
+            input?: components["schemas"]["Detail"] | null;
             /** Output */
             output?: string | null;
             /** Is Error */
@@ -1550,6 +1544,9 @@ export interface components {
             date: string;
             usage: components["schemas"]["Usage"];
         };
+        Detail: {
+            [key: string]: unknown;
+        };
         /**
          * DiffFile
          * @description `patch` is a unified diff without file headers; None for binary or very large files.
@@ -1794,18 +1791,12 @@ export interface components {
             turn?: number | null;
             /** Stop Reason */
             stop_reason?: string | null;
-            /** Usage */
-            usage?: {
-                [key: string]: unknown;
-            } | null;
+            usage?: components["schemas"]["Detail"] | null;
             /** Tool Use Id */
             tool_use_id?: string | null;
             /** Name */
             name?: string | null;
-            /** Input */
-            input?: {
-                [key: string]: unknown;
-            } | null;
+            input?: components["schemas"]["Detail"] | null;
             /** Output */
             output?: string | null;
             /** Is Error */

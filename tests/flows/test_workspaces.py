@@ -221,7 +221,9 @@ class TestImportWorkspace:
         assert refused["status"] == 422
         assert login not in str(refused)
 
-    @pytest.mark.parametrize("url", ["https://x\n--upload-pack=y", "https://a b/", "file:///a\x00", "https://x/\u2028y"])
+    @pytest.mark.parametrize(
+        "url", ["https://x\n--upload-pack=y", "https://a b/", "file:///a\x00", "https://x/\u2028y"]
+    )
     async def test_an_address_with_what_cannot_be_seen_is_refused(self, ada: Person, url: str):
         refused = await ada.refused("POST", "/api/workspaces", {"name": "Unseen", "import_url": url})
         assert refused["status"] == 422

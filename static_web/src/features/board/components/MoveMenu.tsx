@@ -9,6 +9,9 @@ import { boardQuery } from "../api/board";
 import { moveFor, type Drop } from "../api/position";
 import { useMoveCard } from "../api/useCardMutations";
 
+/** In its new column a card is a new element, there once the board has been drawn anew. */
+const FOCUS_AFTER_MS = 100;
+
 interface Props {
   board: Board;
   card: CardSummary;
@@ -18,6 +21,7 @@ interface Props {
 export function MoveMenu({ board, card, className }: Props) {
   const cache = useQueryClient();
   const { mutate } = useMoveCard(board.id);
+  const menuId = `move-${card.id}`;
   const cards = cache.getQueryData(boardQuery(board.id).queryKey)?.cards ?? [];
   const column = cards.filter(({ column_id }) => column_id === card.column_id);
   const index = column.findIndex(({ id }) => id === card.id);
@@ -25,12 +29,15 @@ export function MoveMenu({ board, card, className }: Props) {
   const below = column[index + 1];
   const move = (drop: Omit<Drop, "cardId">) => {
     const asked = moveFor(cards, { cardId: card.id, ...drop });
-    if (asked) mutate({ cardId: card.id, move: asked });
+    if (!asked) return;
+    mutate({ cardId: card.id, move: asked });
+    setTimeout(() => document.getElementById(menuId)?.focus(), FOCUS_AFTER_MS);
   };
   return (
     <Menu position="bottom-end">
       <Menu.Target>
         <ActionIcon
+          id={menuId}
           size="sm"
           variant="default"
           aria-label={`Move ${card.title}`}

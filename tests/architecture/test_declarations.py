@@ -114,7 +114,7 @@ class TestErrors:
                 broad = isinstance(node, ast.ExceptHandler) and (
                     node.type is None or (isinstance(node.type, ast.Name) and node.type.id == "Exception")
                 )
-                assert not broad or path.relative_to(ROOT).as_posix() == "shared/tasks/runner.py", path
+                assert not broad or path.relative_to(ROOT).as_posix() == "shared/tasks/holder.py", path
 
 
 class TestSecrets:

@@ -64,7 +64,7 @@ class TestQueues:
     def test_every_queue_the_platform_sends_to_is_consumed(self, functions: Bindings) -> None:
         from shared.agents.changes import RUNS_QUEUE
         from shared.core.deliveries import QUEUE as WEBHOOKS
-        from shared.tasks.runner import QUEUE
+        from shared.tasks.changes import QUEUE
         from shared.webhooks.service import RUNS_QUEUE as UNDELIVERED
 
         queues = {binding["queueName"] for binding in triggers(functions, "queueTrigger")}

@@ -5,6 +5,7 @@ Before a commit leaves work open, a row is filed under one of `open/<00..15>`; t
 """
 
 import asyncio
+import random
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -88,15 +89,22 @@ class Store:
             try:
                 etags = await self.documents.commit(change.partition, [*change.ops, *puts])
             except PlatformError:
-                await self.documents.commit(shard, [Delete(ticket)])
+                await self._drop(shard, ticket)
                 raise
             try:
                 await self._flush(change.partition, batch)
-            except PlatformError as error:
-                log.warning("outbox.flush_postponed", partition=change.partition, reason=error.detail)
+            except (PlatformError, ValueError) as error:
+                log.warning("outbox.flush_postponed", partition=change.partition, reason=str(error))
                 return etags
-        await self.documents.commit(shard, [Delete(ticket)])
+        await self._drop(shard, ticket)
         return etags
+
+    async def _drop(self, shard: str, ticket: str) -> None:
+        """What happened stays so when its ticket cannot be removed: the sweeper does it."""
+        try:
+            await self.documents.commit(shard, [Delete(ticket)])
+        except PlatformError as error:
+            log.warning("outbox.ticket_left", shard=shard, reason=error.detail)
 
     def _in_order(self, partition: str) -> asyncio.Lock:
         """Within a process, commits of a partition send in the order they were made; others may share the lock."""
@@ -140,8 +148,8 @@ class Store:
         async with self._in_order(partition):
             try:
                 found = await self._flush(partition, batch)
-            except PlatformError as error:
-                log.warning("outbox.sweep_failed", partition=partition, reason=error.detail)
+            except (PlatformError, ValueError) as error:  # the others must not wait for this one
+                log.warning("outbox.sweep_failed", partition=partition, reason=str(error))
                 return 0
         if found or age > _SETTLE_SECONDS:
             await self.documents.commit(shard, [Delete(doc.id)])
@@ -243,11 +251,11 @@ class Store:
         return event
 
 
-async def retry_stale[T](attempt: Callable[[], Awaitable[T]], tries: int = 8) -> T:
-    """Run an optimistic read-change-commit again while somebody else was faster."""
-    for _ in range(tries - 1):
+async def retry_stale[T](attempt: Callable[[], Awaitable[T]], tries: int = 15) -> T:
+    """Run an optimistic read-change-commit again while somebody else was faster: later each time, so that all pass."""
+    for tried in range(1, tries):
         try:
             return await attempt()
         except Stale:
-            await asyncio.sleep(0.01)
+            await asyncio.sleep(random.uniform(0.002, 0.008 * tried))
     return await attempt()

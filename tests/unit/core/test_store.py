@@ -4,7 +4,7 @@ import pytest
 
 from shared.core.errors import Conflict, Exists, Stale, Unavailable
 from shared.core.events import NewEvent, ProvisionedData
-from shared.core.ports import Delete, Put
+from shared.core.ports import Delete, Json, Put
 from shared.core.store import Commit, Membership, Message, retry_stale
 from tests.unit.world import StoreWorld
 
@@ -132,6 +132,39 @@ class TestQueuesDown:
         assert world.queues.bodies("usage") == [{}]
         await world.store.sweep()
         assert world.open_rows() == []
+
+    async def test_a_change_is_answered_though_its_ticket_stays(self, world: StoreWorld) -> None:
+        """An error would make whoever asked repeat what has happened."""
+
+        async def no_room(queue: str, body: Json, delay: float = 0) -> None:
+            world.documents.fail("open/", Unavailable("disk full"))
+            await sent(queue, body, delay)
+
+        sent, world.queues.send = world.queues.send, no_room
+        assert await world.store.commit(change())
+        assert world.queues.bodies("webhooks") == [{"n": 1}]
+        assert len(world.open_rows("outbox~")) == 1
+        world.clock.advance(61)
+        await world.store.sweep()
+        assert world.open_rows() == []
+        assert world.queues.bodies("webhooks") == [{"n": 1}]
+
+    async def test_what_no_queue_takes_does_not_hold_up_others(self, world: StoreWorld) -> None:
+        async def too_large(queue: str, body: Json, delay: float = 0) -> None:
+            raise ValueError("a message of 99999 bytes")
+
+        sent, world.queues.send = world.queues.send, too_large
+        await world.store.commit(change())
+        world.queues.send = sent
+        world.queues.down = True
+        await world.store.commit(Commit("portal/team/t9999999999", [Put("team", {})], [], [Message("usage", {})]))
+        world.queues.down = False
+        world.clock.advance(6)
+        world.queues.send = lambda queue, body, delay=0: (too_large if queue == "webhooks" else sent)(
+            queue, body, delay
+        )
+        await world.store.sweep()
+        assert world.queues.bodies("usage") == [{}]
 
 
 class TestCrash:
@@ -295,10 +328,10 @@ class TestRetryStale:
             assert doc is not None
             await world.documents.commit(PARTITION, [Put("count", {"n": doc.body["n"] + 1}, doc.etag)])
 
-        await asyncio.gather(*(retry_stale(add) for _ in range(5)))
+        await asyncio.gather(*(retry_stale(add) for _ in range(40)))
         doc = await world.documents.get(PARTITION, "count")
         assert doc is not None
-        assert doc.body == {"n": 5}
+        assert doc.body == {"n": 40}
 
     async def test_it_gives_up_at_last(self) -> None:
         tries: list[int] = []

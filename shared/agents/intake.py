@@ -63,8 +63,11 @@ class WebhookIntake:
             card, etag = await self._boards.card(event.data.card.id)
         except NotFound:
             return WebhookAnswer(run_id=None, reason="The card was deleted.")
-        if not any(c.id == event.data.card.column_id and c.kind == "start" for c in board.columns):
+        starting = {column.id for column in board.columns if column.kind == "start"}
+        if event.data.card.column_id not in starting:
             return WebhookAnswer(run_id=None, reason="The card's column does not start agents.")
+        if card.column_id not in starting:
+            return WebhookAnswer(run_id=None, reason="The card was moved on before its agent started.")
         if card.run is not None and card.run.status not in RUN_OVER:
             return WebhookAnswer(run_id=None, reason="An agent is already working on this card.")
         loaded = await self._changes.new(run_id, board, card, etag, event.data.by.name)

@@ -121,6 +121,11 @@ class TestRouting:
         await site.world.platform.cards.delete(site.ada, event["data"]["card"]["id"])
         assert await self.reason(site, event) == "The card was deleted."
 
+    async def test_a_card_that_was_moved_on_starts_nothing(self, site: Site) -> None:
+        event = (await delivery(site))["event"]
+        await site.world.move(site.ada, event["data"]["card"]["id"], "backlog")
+        assert "moved on" in (await self.reason(site, event) or "")
+
     async def test_while_one_agent_works_on_a_card_no_other_starts(self, site: Site) -> None:
         card = await site.world.card(site.ada, site.board)
         for column in ("progress", "backlog", "progress"):

@@ -15,6 +15,7 @@ def register(app: func.FunctionApp) -> None:
         await platform().runner.watch()
         await platform().lifecycle.watch()
         await platform().webhooks.watch()
+        await platform().teams.watch()
 
     @app.function_name("outbox_sweeper")
     @app.timer_trigger(schedule=SWEEPER, arg_name="timer", run_on_startup=True)

@@ -120,10 +120,13 @@ class Store:
 
     async def settle_unborn(self, reference: str) -> None:
         """Drop open work that is not there an hour after it was filed: its commit was refused."""
-        shard = f"open/{ids.shard(reference)}"
-        doc = await self.documents.get(shard, reference)
-        if doc is not None and (self.clock.now() - parse(doc.body["at"])).total_seconds() > _UNBORN_SECONDS:
-            await self.documents.commit(shard, [Delete(reference)])
+        if await self.open_seconds(reference) > _UNBORN_SECONDS:
+            await self.settle(reference)
+
+    async def open_seconds(self, reference: str) -> float:
+        """How long a piece of work has been open; 0 for one that is not."""
+        doc = await self.documents.get(f"open/{ids.shard(reference)}", reference)
+        return (self.clock.now() - parse(doc.body["at"])).total_seconds() if doc else 0
 
     async def open_work(self, kind: str) -> list[str]:
         """References of open work of a kind."""

@@ -6,8 +6,9 @@ from datetime import timedelta
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.clock import iso, parse
-from shared.core.errors import Conflict, Exists, Forbidden, NotFound
-from shared.core.permissions import Action, Role
+from shared.core.errors import Conflict, Exists, Forbidden, NotFound, PlatformError
+from shared.core.log import Log
+from shared.core.permissions import Action, Role, allows
 from shared.core.ports import Delete, Put, Realtime
 from shared.core.resources import Subject
 from shared.core.store import Commit, Membership, Store, retry_stale
@@ -26,8 +27,13 @@ from shared.teams.models import (
 )
 from shared.teams.repository import TeamRepository
 
+log = Log(__name__)
+
 CONNECT_MINUTES = 5
-"""How long a negotiated address opens new connections: somebody removed since keeps no way in for longer."""
+"""How long a negotiated address opens new connections. Those of somebody removed since are cut by `watch`."""
+_LINKS_AT_ONCE = 90
+_MARGIN_SECONDS = 60
+"""A removal may be under way for so long, and clocks may differ by it."""
 
 
 class TeamService:
@@ -93,7 +99,8 @@ class TeamService:
         steps_down = member.role == Role.OWNER and role != Role.OWNER
         kept = [await self._other_owner(team_id, user_id)] if steps_down else []
         member.role = role
-        ops = [Put(f"member/{user_id}", member.json_body(), etag), *kept]
+        links = [] if allows(role, Action.MANAGE_MEMBERS) else await self._links_of(team_id, user_id)
+        ops = [Put(f"member/{user_id}", member.json_body(), etag), *kept, *links]
         await self._store.commit(Commit(team_partition(team_id), ops))
         return Member(**member.model_dump())
 
@@ -115,10 +122,32 @@ class TeamService:
         await self._store.commit(
             Commit(
                 team_partition(team_id),
-                [Delete(f"member/{user_id}", etag), *kept],
+                [Delete(f"member/{user_id}", etag), *kept, *await self._links_of(team_id, user_id)],
                 memberships=[Membership(user_id, team_group(team_id), member=False)],
+                watch=[f"left/{user_id}.{team_id}"],
             )
         )
+
+    async def watch(self) -> None:
+        """Cut connections that somebody removed has opened since, with an address from before. Called by a timer."""
+        for reference in await self._store.open_work("left"):
+            user_id, _, team_id = reference.partition("/")[2].partition(".")
+            open_for = await self._store.open_seconds(reference)
+            try:
+                if await self._access.role(user_id, team_id) is None:
+                    await self._realtime.remove_from_group(user_id, team_group(team_id))
+                    over = open_for > CONNECT_MINUTES * 60 + _MARGIN_SECONDS
+                else:
+                    over = open_for > _MARGIN_SECONDS  # the removal was refused, or they are back
+                if over:
+                    await self._store.settle(reference)
+            except PlatformError as error:  # the others must not wait for this one
+                log.warning("team.cut_failed", reference=reference, reason=error.detail)
+
+    async def _links_of(self, team_id: str, user_id: str) -> list[Delete]:
+        """Invitations by somebody who may no longer invite: they could come back by them."""
+        links = [link for link in await self._repository.invitations(team_id) if link.created_by == user_id]
+        return [Delete(f"invite/{link.id}") for link in links[:_LINKS_AT_ONCE]]
 
     async def _manageable(
         self, principal: Principal, team_id: str, user_id: str, role: Role | None

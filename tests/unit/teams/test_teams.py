@@ -10,6 +10,7 @@ from shared.core.permissions import Role
 from shared.core.ports import Put
 from shared.core.settings import Settings
 from shared.teams.models import Invitation, NewInvitation, NewTeam, Team
+from shared.teams.service import CONNECT_MINUTES
 from tests.unit.world import World
 
 
@@ -305,3 +306,65 @@ class TestTasks:
         page = await world.platform.tasks.events(viewer, team.task_id, 2, 3)
         assert [item.sequence for item in page.items] == [3, 4, 5]
         assert page.last == (await world.platform.tasks.get(ada, team.task_id)).sequence
+
+
+class TestWhoLeft:
+    """Takes nothing along: neither links made as an admin, nor an address for live events."""
+
+    @pytest.fixture
+    async def bob(self, world: World, ada: Principal, team: Team) -> Principal:
+        return await world.member(ada, team.id, "Bob", Role.ADMIN)
+
+    @pytest.mark.parametrize("step", ["removed", "left", "demoted"])
+    async def test_the_links_they_made_are_gone(
+        self, world: World, ada: Principal, bob: Principal, team: Team, step: str
+    ) -> None:
+        teams = world.platform.teams
+        theirs = await teams.invite(bob, team.id, NewInvitation(role=Role.ADMIN))
+        others = await teams.invite(ada, team.id, NewInvitation())
+        if step == "demoted":
+            await teams.change_role(ada, team.id, bob.user_id, Role.MEMBER)
+        else:
+            await teams.remove(ada if step == "removed" else bob, team.id, bob.user_id)
+        with pytest.raises(NotFound):
+            await teams.accept(bob, token(theirs))
+        left = [link.id for link in await teams.invitations(ada, team.id)]
+        assert others.id in left
+        assert theirs.id not in left
+
+    async def test_a_connection_opened_with_an_older_address_is_cut(
+        self, world: World, ada: Principal, bob: Principal, team: Team
+    ) -> None:
+        group = f"team.{team.id}"
+        await world.platform.teams.remove(ada, team.id, bob.user_id)
+        for _ in range(CONNECT_MINUTES):
+            world.clock.advance(59)
+            await world.realtime.add_to_group(bob.user_id, group)  # as the address does
+            await world.platform.teams.watch()
+            assert bob.user_id not in world.realtime.groups[group]
+        world.clock.advance(121)
+        await world.platform.teams.watch()
+        assert world.open_rows("left/") == []
+
+    async def test_whoever_comes_back_keeps_their_connection(
+        self, world: World, ada: Principal, bob: Principal, team: Team
+    ) -> None:
+        link = await world.platform.teams.invite(ada, team.id, NewInvitation())
+        await world.platform.teams.remove(ada, team.id, bob.user_id)
+        await world.platform.teams.accept(bob, token(link))
+        world.clock.advance(61)
+        await world.platform.teams.watch()
+        assert bob.user_id in world.realtime.groups[f"team.{team.id}"]
+        assert world.open_rows("left/") == []
+
+    async def test_while_realtime_is_down_it_is_tried_again(
+        self, world: World, ada: Principal, bob: Principal, team: Team
+    ) -> None:
+        await world.platform.teams.remove(ada, team.id, bob.user_id)
+        world.clock.advance(1000)
+        world.realtime.down = True
+        await world.platform.teams.watch()
+        assert world.open_rows("left/") != []
+        world.realtime.down = False
+        await world.platform.teams.watch()
+        assert world.open_rows("left/") == []

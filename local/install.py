@@ -21,6 +21,8 @@ UV = ROOT / ".tools" / BIN / "uv"
 PYTHON = ROOT / ".venv" / BIN / "python"
 WEB = ROOT / "static_web"
 AZURITE = ROOT / "local" / "azurite"
+# Agents may write no bytecode: without this each of them would compile the SDK anew, for seconds.
+_WHAT_AGENTS_IMPORT = "import agent_container.loop, anthropic; anthropic.AsyncAnthropic(api_key='-').beta.messages"
 
 
 class Failed(Exception):
@@ -61,6 +63,7 @@ def _python() -> list[str]:
         if not PYTHON.exists():
             _run([str(UV), "venv", "-q", str(ROOT / ".venv")])
         _run([str(UV), "pip", "sync", "-q", "-p", str(PYTHON), "requirements-dev.txt"])
+        _run([str(PYTHON), "-c", _WHAT_AGENTS_IMPORT])
 
     inputs = [ROOT / "requirements-dev.txt", ROOT / ".python-version"]
     return _step("Python packages", ROOT / ".venv" / ".stamp", inputs, install, PYTHON)

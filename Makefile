@@ -1,6 +1,6 @@
 # Thin: the logic lives in Python.
 PYTHON := .venv/bin/python
-export KANBAN_STARTED_AT := $(shell date +%s.%N)
+export KANBAN_STARTED_AT := $(shell python3 -c 'import time; print(time.time())')
 
 .PHONY: setup start test check demo reset bench types
 

@@ -21,7 +21,6 @@ interface Props {
 export function MoveMenu({ board, card, className }: Props) {
   const cache = useQueryClient();
   const { mutate } = useMoveCard(board.id);
-  const menuId = `move-${card.id}`;
   const cards = cache.getQueryData(boardQuery(board.id).queryKey)?.cards ?? [];
   const column = cards.filter(({ column_id }) => column_id === card.column_id);
   const index = column.findIndex(({ id }) => id === card.id);
@@ -31,13 +30,13 @@ export function MoveMenu({ board, card, className }: Props) {
     const asked = moveFor(cards, { cardId: card.id, ...drop });
     if (!asked) return;
     mutate({ cardId: card.id, move: asked });
-    setTimeout(() => document.getElementById(menuId)?.focus(), FOCUS_AFTER_MS);
+    setTimeout(() => document.querySelector<HTMLElement>(`[data-moves="${card.id}"]`)?.focus(), FOCUS_AFTER_MS);
   };
   return (
     <Menu position="bottom-end">
       <Menu.Target>
         <ActionIcon
-          id={menuId}
+          data-moves={card.id}
           size="sm"
           variant="default"
           aria-label={`Move ${card.title}`}

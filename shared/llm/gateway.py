@@ -15,7 +15,7 @@ from shared.core.ports import Queues
 from shared.llm import errors, headers
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter, Report
-from shared.llm.models import Answer, Call, Caller, Share, UsageMessage
+from shared.llm.models import Answer, Call, Caller, Share, TokenCounts, UsageMessage
 from shared.llm.prices import cost_micro_usd
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
@@ -32,11 +32,13 @@ _BROKEN_OFF = 502
 class _Bill:
     """One answer while it is under way: what it used, and whether that was charged."""
 
-    def __init__(self, caller: Caller, call: Call, model: str, clock: Clock) -> None:
+    def __init__(self, caller: Caller, call: Call, model: str, max_tokens: int, clock: Clock) -> None:
         self.caller = caller
         self.report = Report(model)
         self.status = 0
         self.charged = False
+        self.most = cost_micro_usd([Share(model, TokenCounts(input=len(call.body) // 4, output=max_tokens))])
+        """What it may cost: the whole body as fresh input, and all the output that was asked for."""
         self._clock = clock
         self._body_size = len(call.body)
         self._began = clock.now()
@@ -106,9 +108,9 @@ class Gateway:
     async def messages(self, call: Call) -> AsyncGenerator[Answer]:
         """POST /v1/messages. Leaving early ends the call upstream; what was used by then is billed."""
         caller = await self._keys.authenticate(call.headers)
-        model, streamed = _asked(call.body)
-        await self._spend.check(caller.caps)
-        bill = _Bill(caller, call, model, self._clock)
+        model, streamed, max_tokens = _asked(call.body)
+        bill = _Bill(caller, call, model, max_tokens, self._clock)
+        await self._spend.admit(caller.caps, bill.most)
         try:
             async with self._upstream.open(_outgoing(call, streamed)) as incoming:
                 bill.status = incoming.status
@@ -195,7 +197,10 @@ class Gateway:
         await self._spend.charge(bill.caller.caps, bill.cap_micro_usd())
 
     async def _settle(self, bill: _Bill) -> None:
-        await self._charge(bill)
+        try:
+            await self._charge(bill)
+        finally:
+            self._spend.release(bill.caller.caps, bill.most)
         if not bill.due:
             log.info("llm.refused_upstream", key_id=bill.caller.key_id, run_id=bill.caller.run_id, status=bill.status)
             return
@@ -219,8 +224,11 @@ def _outgoing(call: Call, streamed: bool) -> Outgoing:
     return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body)
 
 
-def _asked(body: bytes) -> tuple[str, bool]:
-    """The model, and whether a stream is wanted. Everything else is between the client and the model service."""
+def _asked(body: bytes) -> tuple[str, bool, int]:
+    """The model, whether a stream is wanted, and most output tokens.
+
+    Everything else is between the client and the model service.
+    """
     try:
         asked = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -228,7 +236,8 @@ def _asked(body: bytes) -> tuple[str, bool]:
     model = asked.get("model") if isinstance(asked, dict) else None
     if not isinstance(model, str) or not model:
         raise BadRequest("model: name the model, for example with GET /api/v1/models.")
-    return model, asked.get("stream") is True
+    most = asked.get("max_tokens")
+    return model, asked.get("stream") is True, max(most, 0) if isinstance(most, int) else 0
 
 
 async def _read(chunks: AsyncIterator[bytes]) -> bytes:

@@ -1,9 +1,12 @@
-"""Spend caps: checked before a call, charged after its answer. Without counters nothing is spent."""
+"""Spend caps: checked before a call, held while it is under way, charged after its answer.
+
+Without counters nothing is spent.
+"""
 
 from collections import defaultdict
 from collections.abc import Sequence
 
-from shared.core.errors import PaymentRequired, Unavailable
+from shared.core.errors import PaymentRequired, RateLimited, Unavailable
 from shared.core.log import Log
 from shared.core.ports import Counters
 from shared.llm.models import Cap
@@ -14,20 +17,39 @@ KEPT_SECONDS = 30 * 24 * 3600
 
 
 class Spend:
-    """Calls under way at the same time may each pass the check: a cap is overshot by at most their cost."""
+    """A cap is overshot by at most one call of each process: further ones need room beside what is under way there."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._owed: defaultdict[str, int] = defaultdict(int)
+        self._held: defaultdict[str, int] = defaultdict(int)
 
-    async def check(self, caps: Sequence[Cap]) -> None:
-        """Raises PaymentRequired at a cap, Unavailable when spending cannot be counted."""
-        for cap in caps:
-            spent = await self._spent(cap)
-            if spent >= cap.limit:
+    async def admit(self, caps: Sequence[Cap], most: int) -> None:
+        """Hold `most` micro-USD, what a call may cost, until `release`.
+
+        Raises PaymentRequired at a cap, RateLimited when calls under way may reach it, Unavailable when spending
+        cannot be counted.
+        """
+        spent = [await self._spent(cap) for cap in caps]
+        for cap, used in zip(caps, spent, strict=True):
+            if used >= cap.limit:
                 raise PaymentRequired(
-                    f"The {cap.name} of {_usd(cap.limit)} is used up ({_usd(spent)} spent). {cap.remedy}"
+                    f"The {cap.name} of {_usd(cap.limit)} is used up ({_usd(used)} spent). {cap.remedy}"
                 )
+            if self._held[cap.counter] and used + self._held[cap.counter] + most > cap.limit:
+                raise RateLimited(
+                    f"Calls under way may use up what is left of the {cap.name}. Try again when they have ended.",
+                    retry_after=2,
+                )
+        for cap in caps:
+            self._held[cap.counter] += most
+
+    def release(self, caps: Sequence[Cap], most: int) -> None:
+        """The call is over, and charged."""
+        for cap in caps:
+            self._held[cap.counter] -= most
+            if not self._held[cap.counter]:
+                del self._held[cap.counter]
 
     async def charge(self, caps: Sequence[Cap], amount: int) -> None:
         """Adds micro-USD to every cap; what cannot be counted is owed, and paid before the next check."""

@@ -3,7 +3,7 @@ import asyncio
 import orjson
 import pytest
 
-from shared.core.errors import BadRequest, PaymentRequired, PlatformError, Unavailable
+from shared.core.errors import BadRequest, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.llm.gateway import Gateway
 from shared.llm.models import Call
 from tests.fakes.upstream import Script, message, sse, stream_events
@@ -118,6 +118,35 @@ class TestCap:
         with pytest.raises(PaymentRequired, match=r"run's spend cap of \$0\.0005 is used up .* RUN_SPEND_CAP_USD"):
             await ask(world.gateway, call(token))
         assert len(upstream.requests) == 1
+
+    async def test_calls_at_once_cannot_pass_it_together(self):
+        """Each of them alone would: the model answers after all have been checked."""
+        world, upstream = scripted(Script.stream(0.05, *EVENTS))
+        token = await world.run_token(cap=COST)
+        body = b'{"model": "claude-sonnet-5-5", "max_tokens": 40, "stream": true}'
+        answers = await asyncio.gather(
+            *(ask(world.gateway, call(token, body)) for _ in range(20)), return_exceptions=True
+        )
+        assert len(upstream.requests) == 1
+        refused = [answer for answer in answers if isinstance(answer, RateLimited)]
+        assert len(refused) == 19
+        assert await world.counters.get(SPENT) == COST
+        with pytest.raises(PaymentRequired):
+            await ask(world.gateway, call(token, body))
+
+    async def test_calls_at_once_are_let_through_while_there_is_room(self):
+        world, upstream = scripted(Script.stream(0.05, *EVENTS))
+        token, body = await world.run_token(), b'{"model": "claude-sonnet-5-5", "max_tokens": 12}'
+        await asyncio.gather(*(ask(world.gateway, call(token, body)) for _ in range(20)))
+        assert len(upstream.requests) == 20
+
+    async def test_what_broke_off_holds_nothing_back(self):
+        world, upstream = scripted(Unavailable("gone"), Script.stream(*EVENTS))
+        token, body = await world.run_token(cap=COST * 9), b'{"model": "claude-sonnet-5-5", "max_tokens": 1000000}'
+        with pytest.raises(Unavailable):
+            await ask(world.gateway, call(token, body))
+        assert (await ask(world.gateway, call(token, body)))[0] == 200
+        assert len(upstream.requests) == 2
 
     async def test_runs_have_caps_of_their_own(self):
         world, _ = scripted()

@@ -22,6 +22,8 @@ log = Log(__name__)
 
 SHARDS = tuple(f"open/{n:02d}" for n in range(16))
 _STRIPES = 64
+_FLUSH_SECONDS = 5
+"""Whoever waits for a commit waits no longer for a queue that hangs; the sweeper sends what is left."""
 _SETTLE_SECONDS = 60
 """An open row without its outbox is dropped only after this: its commit may still be under way."""
 _UNBORN_SECONDS = 3600
@@ -92,9 +94,11 @@ class Store:
                 await self._drop(shard, ticket)
                 raise
             try:
-                await self._flush(change.partition, batch)
-            except (PlatformError, ValueError) as error:
-                log.warning("outbox.flush_postponed", partition=change.partition, reason=str(error))
+                async with asyncio.timeout(_FLUSH_SECONDS):
+                    await self._flush(change.partition, batch)
+            except (PlatformError, ValueError, TimeoutError) as error:
+                reason = str(error) or f"it takes longer than {_FLUSH_SECONDS} s"
+                log.warning("outbox.flush_postponed", partition=change.partition, reason=reason)
                 return etags
         await self._drop(shard, ticket)
         return etags

@@ -133,6 +133,22 @@ class TestQueuesDown:
         await world.store.sweep()
         assert world.open_rows() == []
 
+    async def test_nobody_waits_long_for_a_queue_that_hangs(
+        self, world: StoreWorld, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        async def hang(queue: str, body: Json, delay: float = 0) -> None:
+            await asyncio.Event().wait()
+
+        monkeypatch.setattr("shared.core.store._FLUSH_SECONDS", 0.05)
+        sent, world.queues.send = world.queues.send, hang
+        async with asyncio.timeout(2):
+            assert await world.store.commit(change())
+        world.queues.send = sent
+        world.clock.advance(6)
+        await world.store.sweep()
+        assert world.queues.bodies("webhooks") == [{"n": 1}]
+        assert world.open_rows() == []
+
     async def test_a_change_is_answered_though_its_ticket_stays(self, world: StoreWorld) -> None:
         """An error would make whoever asked repeat what has happened."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from local.azurite import AzuriteMissing
@@ -51,7 +52,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory(prefix="kanban-demo-") as folder:
             return asyncio.run(_demo(Path(folder), options.repo, options.card, console))
     except (DemoFailed, ApiError, PortsTaken, ChildFailed, AzuriteMissing) as error:
-        console.print(f"[red]The demo failed:[/red] {error}")
+        console.print(f"[red]The demo failed:[/red] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
         return 130
@@ -66,7 +67,7 @@ async def _demo(folder: Path, repo: str | None, card_file: Path | None, console:
     async with LocalCloud(folder / "data", ports) as cloud, Client(cloud.api_url) as client:
         console.print(f"  running after {time.monotonic() - began:.1f} s")
         session = await client.sign_in(PERSON)
-        console.print(f"Signed in as [bold]{session['user']['name']}[/bold]")
+        console.print(f"Signed in as [bold]{escape(session['user']['name'])}[/bold]")
         workspace = await _workspace(client, source, console)
         run = await _run(client, workspace, card, console)
         _report(run, time.monotonic() - began, console)
@@ -125,7 +126,7 @@ def _git(folder: Path, *command: str) -> str | None:
 async def _workspace(client: Client, source: str, console: Console) -> dict[str, Any]:
     name = Path(urlsplit(source).path).name.removesuffix(".git") or "demo"
     started = await client.post("/api/workspaces", {"name": f"{name} demo"[:60], "import_url": source})
-    console.print(f"\n[bold]Workspace {started['workspace']['name']}[/bold] from {source}")
+    console.print(f"\n[bold]Workspace {escape(started['workspace']['name'])}[/bold] from {escape(source)}")
     shown: dict[str, str] = {}
     while True:
         task = await client.get(f"/api/tasks/{started['task_id']}")
@@ -141,7 +142,7 @@ async def _workspace(client: Client, source: str, console: Console) -> dict[str,
 def _show_step(step: dict[str, Any], shown: dict[str, str], console: Console) -> None:
     mark = {"succeeded": "[green]✓[/green]", "failed": "[red]✗[/red]", "running": "…"}.get(step["status"], "")
     note = f"  {step['note']}" if step["note"] and step["status"] == "running" else ""
-    line = f"  {mark} {step['title']}{note}{'  ' + step['error'] if step['error'] else ''}"
+    line = f"  {mark} " + escape(f"{step['title']}{note}{'  ' + step['error'] if step['error'] else ''}")
     if step["status"] != "pending" and shown.get(step["name"]) != line and (note or mark != "…"):
         shown[step["name"]] = line
         console.print(line)
@@ -154,7 +155,7 @@ async def _run(client: Client, workspace: dict[str, Any], card: CardText, consol
     moved = await client.post(
         f"/api/cards/{created['id']}/move", {"column_id": start["id"], "expected_column": created["column_id"]}
     )
-    console.print(f"\n[bold]Card[/bold] {moved['title']} -> {start['name']}")
+    console.print(f"\n[bold]Card[/bold] {escape(moved['title'])} -> {escape(start['name'])}")
     run_id = await _until(lambda: _run_id(client, created["id"]), "no run started for the card")
     after = 0
     while True:
@@ -191,18 +192,18 @@ def _show_event(event: dict[str, Any], console: Console) -> None:
         return
     match data["kind"]:
         case "status" | "text":
-            line = f"[dim]{data['text'].strip()}[/dim]"
+            line = f"[dim]{escape(data['text'].strip())}[/dim]"
         case "tool_use":
-            line = f"[yellow]{data['name']}[/yellow] {_brief(data['input'])}"
+            line = f"[yellow]{data['name']}[/yellow] {escape(_brief(data['input']))}"
         case "tool_result":
-            line = f"  [red]{_first_line(data['output'])}[/red]" if data.get("is_error") else ""
+            line = f"  [red]{escape(_first_line(data['output']))}[/red]" if data.get("is_error") else ""
         case "turn":
             used = data.get("usage", {})
             line = f"turn {data['turn']}: {_input_tokens(used)} in, {used.get('output_tokens', 0)} out"
         case "commit":
-            line = f"[green]commit[/green] {data['sha'][:10]} {data['message']}"
+            line = f"[green]commit[/green] {data['sha'][:10]} {escape(data['message'])}"
         case _:
-            line = f"[green]push[/green] {data.get('branch')}"
+            line = f"[green]push[/green] {escape(data['branch'])}"
     if line:
         console.print(f"    {line}")
 
@@ -238,14 +239,15 @@ def _report(run: dict[str, Any], seconds: float, console: Console) -> None:
         ("Seconds", f"{seconds:.1f}"),
     ]
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console.print(table)
 
 
 def _diffstat(result: dict[str, Any]) -> str:
     if not result:
         return "-"
-    return f"{result['files_changed']} files, +{result['additions']} -{result['deletions']}"
+    files = result["files_changed"]
+    return f"{files} {'file' if files == 1 else 'files'}, +{result['additions']} -{result['deletions']}"
 
 
 def _verify(cloud: LocalCloud, workspace: dict[str, Any], run: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from local.azurite import AzuriteMissing
@@ -29,7 +30,7 @@ def main() -> int:
     try:
         return asyncio.run(_run(LocalCloud(arguments.parse_args().data), console))
     except (PortsTaken, ChildFailed, AzuriteMissing) as error:
-        console.print(f"[red]{error}[/red]", highlight=False)
+        console.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         return 1
 
 

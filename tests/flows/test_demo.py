@@ -34,9 +34,10 @@ class TestDemo:
 
     async def test_a_card_without_an_instruction_fails_with_the_reason(self, cloud_parts: None, tmp_path: Path) -> None:
         card = tmp_path / "card.md"
-        card.write_text("# Improve\n\nMake it better.\n")
+        card.write_text("# Improve [/this]\n\nMake it better.\n")
         code, output = await demo("--repo", str(_repository(tmp_path)), "--card", str(card))
         assert code == 1
+        assert "Improve [/this]" in output
         assert "no instruction" in output.lower()
 
     async def test_a_folder_that_is_no_repository_is_refused_before_anything_starts(self, tmp_path: Path) -> None:

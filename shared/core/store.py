@@ -258,11 +258,11 @@ class Store:
         return event
 
 
-async def retry_stale[T](attempt: Callable[[], Awaitable[T]], tries: int = 15) -> T:
+async def retry_stale[T](attempt: Callable[[], Awaitable[T]], tries: int = 40) -> T:
     """Run an optimistic read-change-commit again while somebody else was faster: later each time, so that all pass."""
     for tried in range(1, tries):
         try:
             return await attempt()
         except Stale:
-            await asyncio.sleep(random.uniform(0.002, 0.008 * tried))
+            await asyncio.sleep(random.uniform(0.002, min(0.008 * tried, 0.1)))
     return await attempt()

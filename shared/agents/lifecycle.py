@@ -214,13 +214,7 @@ class RunLifecycle:
 
     async def watch(self) -> int:
         """Take up every run whose chain of looks broke; returns how many. Called by a timer."""
-        resumed = 0
-        for reference in await self._store.open_work("run"):
-            try:
-                resumed += await self._watch_one(reference)
-            except PlatformError as error:  # the others must not wait for this one
-                log.warning("run.watch_failed", reference=reference, reason=error.detail)
-        return resumed
+        return await self._store.watch("run", self._watch_one)
 
     async def _watch_one(self, reference: str) -> bool:
         try:

@@ -3,6 +3,7 @@
 A host that dies while it delivers hides its queue message for ten minutes; the watchdog must not wait for that.
 """
 
+import contextlib
 from datetime import timedelta
 
 from shared.core import ids
@@ -28,30 +29,25 @@ def reference(event: Json) -> str:
 
 async def settle(store: Store, event: Json) -> None:
     """It arrived, or was given up. Safe to repeat."""
-    scope, event_id = _place(reference(event))
-    await store.documents.commit(board_partition(scope), [Delete(f"delivery/{event_id}")])
+    partition = board_partition(ids.board_scope(event["data"]["board_id"]))
+    await store.documents.commit(partition, [Delete(f"delivery/{event['id']}")])
     await store.settle(reference(event))
 
 
 async def watch(store: Store) -> int:
     """Send again what has not arrived for a while; returns how many. Receivers know an event by its id."""
-    resent = 0
-    for row in await store.open_work("delivery"):
-        scope, event_id = _place(row)
+
+    async def look(row: str) -> bool:
+        scope, _, event_id = row.removeprefix("delivery/").partition("~")
         doc = await store.documents.get(board_partition(scope), f"delivery/{event_id}")
         if doc is None:
             await store.settle(row)
         elif parse(doc.body["at"]) + _PATIENCE < store.clock.now():
             again = Put(doc.id, doc.body | {"at": iso(store.clock.now())}, doc.etag)
             message = Message(QUEUE, doc.body["message"])
-            try:
+            with contextlib.suppress(Stale):  # it arrived just now, or another watchdog has it
                 await store.commit(Commit(board_partition(scope), [again], messages=[message]))
-            except Stale:
-                continue  # it arrived just now, or another watchdog has it
-            resent += 1
-    return resent
+                return True
+        return False
 
-
-def _place(row: str) -> tuple[str, str]:
-    scope, _, event_id = row.removeprefix("delivery/").partition("~")
-    return scope, event_id
+    return await store.watch("delivery", look)

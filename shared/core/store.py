@@ -139,6 +139,16 @@ class Store:
             found += [doc.id for doc in await self.documents.query(shard, f"{kind}/")]
         return found
 
+    async def watch(self, kind: str, look: Callable[[str], Awaitable[bool]]) -> int:
+        """Look at every open work of a kind; returns how often `look` took it up. One that fails keeps none waiting."""
+        taken = 0
+        for reference in await self.open_work(kind):
+            try:
+                taken += await look(reference)
+            except PlatformError as error:
+                log.warning(f"{kind}.watch_failed", reference=reference, reason=error.detail)
+        return taken
+
     async def sweep(self) -> int:
         """Flush every outbox that its commit could not; returns how many. Called by a timer."""
         flushed = 0

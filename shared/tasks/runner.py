@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from shared.core import ids
 from shared.core.clock import iso, parse
-from shared.core.errors import Conflict, Invalid, NotFound, PlatformError, Stale
+from shared.core.errors import Conflict, Invalid, NotFound, Stale
 from shared.core.log import Log
 from shared.core.ports import Json, Put
 from shared.core.resources import TASK_OVER, Step, Subject
@@ -105,13 +105,7 @@ class Runner:
 
     async def watch(self) -> int:
         """Resume every task whose holder is gone; returns how many. Called by a timer."""
-        resumed = 0
-        for reference in await self._store.open_work("task"):
-            try:
-                resumed += await self._watch_one(reference)
-            except PlatformError as error:  # the others must not wait for this one
-                log.warning("task.watch_failed", reference=reference, reason=error.detail)
-        return resumed
+        return await self._store.watch("task", self._watch_one)
 
     async def _watch_one(self, reference: str) -> bool:
         try:

@@ -6,8 +6,7 @@ from datetime import timedelta
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.clock import iso, parse
-from shared.core.errors import Conflict, Exists, Forbidden, NotFound, PlatformError
-from shared.core.log import Log
+from shared.core.errors import Conflict, Exists, Forbidden, NotFound
 from shared.core.permissions import Action, Role, allows
 from shared.core.ports import Delete, Put, Realtime
 from shared.core.resources import Subject
@@ -26,8 +25,6 @@ from shared.teams.models import (
     Team,
 )
 from shared.teams.repository import TeamRepository
-
-log = Log(__name__)
 
 CONNECT_MINUTES = 5
 """How long a negotiated address opens new connections. Those of somebody removed since are cut by `watch`."""
@@ -128,21 +125,20 @@ class TeamService:
             )
         )
 
-    async def watch(self) -> None:
+    async def watch(self) -> int:
         """Cut connections that somebody removed has opened since, with an address from before. Called by a timer."""
-        for reference in await self._store.open_work("left"):
-            user_id, _, team_id = reference.partition("/")[2].partition(".")
-            open_for = await self._store.open_seconds(reference)
-            try:
-                if await self._access.role(user_id, team_id) is None:
-                    await self._realtime.remove_from_group(user_id, team_group(team_id))
-                    over = open_for > CONNECT_MINUTES * 60 + _MARGIN_SECONDS
-                else:
-                    over = open_for > _MARGIN_SECONDS  # the removal was refused, or they are back
-                if over:
-                    await self._store.settle(reference)
-            except PlatformError as error:  # the others must not wait for this one
-                log.warning("team.cut_failed", reference=reference, reason=error.detail)
+        return await self._store.watch("left", self._cut)
+
+    async def _cut(self, reference: str) -> bool:
+        user_id, _, team_id = reference.partition("/")[2].partition(".")
+        open_for = await self._store.open_seconds(reference)
+        gone = await self._access.role(user_id, team_id) is None
+        if gone:
+            await self._realtime.remove_from_group(user_id, team_group(team_id))
+        # Somebody who is a member was not removed after all, or is back.
+        if open_for > _MARGIN_SECONDS + (CONNECT_MINUTES * 60 if gone else 0):
+            await self._store.settle(reference)
+        return gone
 
     async def _links_of(self, team_id: str, user_id: str) -> list[Delete]:
         """Invitations by somebody who may no longer invite: they could come back by them."""

@@ -370,3 +370,20 @@ class TestRetryStale:
         with pytest.raises(Conflict):
             await retry_stale(refuse)
         assert len(tries) == 1
+
+
+class TestWatch:
+    async def test_one_that_fails_keeps_no_other_waiting(self) -> None:
+        world = StoreWorld()
+        for name in ("a", "b", "c"):
+            await world.store.file_open(f"task/{name}")
+        looked: list[str] = []
+
+        async def look(reference: str) -> bool:
+            looked.append(reference)
+            if reference == "task/b":
+                raise Unavailable("Its partition is damaged.")
+            return reference == "task/a"
+
+        assert await world.store.watch("task", look) == 1
+        assert sorted(looked) == ["task/a", "task/b", "task/c"]

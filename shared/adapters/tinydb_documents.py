@@ -185,7 +185,7 @@ def _copy(body: Json) -> Json:
 
 
 def _doc(id: str, row: Json) -> Doc:
-    return Doc(id, _copy(row["body"]), row["etag"])
+    return Doc(id, orjson.dumps(row["body"]), row["etag"])
 
 
 def _check(op: Op, row: Json | None) -> None:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
 
+import orjson
+
 type Json = dict[str, Any]
 
 ANY = "*"
@@ -13,11 +15,19 @@ ANY = "*"
 
 @dataclass(frozen=True, slots=True)
 class Doc:
-    """A stored document: its id inside the partition (`<kind>/<rest>`), its JSON body, its version."""
+    """A stored document: its id inside the partition (`<kind>/<rest>`), its body as JSON bytes, its version.
+
+    An id with its etag names one content: what is derived from a document may be kept under both.
+    """
 
     id: str
-    body: Json
+    raw: bytes
     etag: str
+
+    @property
+    def body(self) -> Json:
+        """Parsed anew each time, so it may be changed."""
+        return orjson.loads(self.raw)
 
 
 @dataclass(frozen=True, slots=True)

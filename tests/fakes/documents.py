@@ -20,12 +20,12 @@ class FakeDocuments:
 
     async def get(self, partition: str, id: str) -> Doc | None:
         row = self._rows(partition).get(id)
-        return Doc(id, orjson.loads(row[1]), row[0]) if row else None
+        return Doc(id, row[1], row[0]) if row else None
 
     async def query(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
         rows = self._rows(partition)
         found = sorted(key for key in rows if key.startswith(prefix) and key > after)
-        return [Doc(key, orjson.loads(rows[key][1]), rows[key][0]) for key in found[:limit]]
+        return [Doc(key, rows[key][1], rows[key][0]) for key in found[:limit]]
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
         if len(ops) > 100:

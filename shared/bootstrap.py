@@ -129,6 +129,7 @@ def adapters(settings: Settings) -> Ports:
 
     clock = SystemClock()
     root = settings.data_path
+    documents = TinyDbDocuments(root)
     secrets = FileSecrets(root)
     queues = StorageQueues(settings.queue_connection)
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
@@ -137,7 +138,7 @@ def adapters(settings: Settings) -> Ports:
     upstream = AnthropicUpstream(settings.anthropic_base_url, settings.anthropic_api_key)
     sender = HttpWebhooks()
     return Ports(
-        documents=TinyDbDocuments(root),
+        documents=documents,
         event_log=JsonlEvents(root),
         blobs=FileBlobs(root),
         secrets=secrets,
@@ -163,7 +164,7 @@ def adapters(settings: Settings) -> Ports:
         sender=sender,
         signer=StandardWebhooks(),
         clock=clock,
-        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close),
+        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, documents.close),
     )
 
 

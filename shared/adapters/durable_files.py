@@ -28,11 +28,14 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextmanager
-def locked(path: Path) -> Generator[None]:
-    """Only one holder at a time, of all threads and processes. The lock file stays: removing it would be a race."""
+def locked(path: Path, mode: int = fcntl.LOCK_EX) -> Generator[None]:
+    """Only one holder at a time, of all threads and processes; with LOCK_SH many, but no exclusive one.
+
+    The lock file stays: removing it would be a race.
+    """
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        fcntl.flock(handle, mode)
         yield
     finally:
         os.close(handle)

@@ -1,17 +1,17 @@
 """Azurite: Storage queues, blobs and tables on this machine."""
 
-import asyncio
-import os
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from local.child import Child, free_port, require_free
+from local.child import free_port
+from local.server import LocalServer, first_line
 
 FOLDER = Path(__file__).with_name("azurite")
 _PROGRAM = FOLDER / "node_modules" / "azurite" / "dist" / "src" / "azurite.js"
+_DURABLE = FOLDER / "durable.cjs"
+_HELLO = b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n"
 _INSTALL = "npm ci --prefix local/azurite"
 
 _ACCOUNT = "devstoreaccount1"
@@ -42,41 +42,21 @@ def missing() -> str:
     return ""
 
 
-class Azurite:
+class Azurite(LocalServer):
     """`async with Azurite(data_dir, ports) as azurite: azurite.connection_string`. Without `data_dir`: in memory."""
+
+    name = "azurite"
 
     def __init__(
         self, data_dir: Path | None = None, ports: AzuritePorts | None = None, log_path: Path | None = None
     ) -> None:
         self.ports = ports or AzuritePorts.free()
-        self._data_dir = data_dir
-        self._log_path = log_path
-        self._child: Child | None = None
-        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        super().__init__((self.ports.blob, self.ports.queue, self.ports.table), data_dir, log_path)
 
     async def __aenter__(self) -> Self:
         if hint := missing():
             raise AzuriteMissing(hint)
-        require_free("azurite", self.ports.blob, self.ports.queue, self.ports.table)
-        folder = self._folder()
-        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
-        self._child = Child(
-            "azurite", self._argv(folder), env, self._log_path or folder / "azurite.log", self._answers, cwd=folder
-        )
-        await self._child.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._child:
-            await self._child.stop()
-        if self._scratch:
-            self._scratch.cleanup()
-
-    @property
-    def child(self) -> Child:
-        if self._child is None:
-            raise AzuriteMissing("Azurite has not been started.")
-        return self._child
+        return await super().__aenter__()
 
     @property
     def connection_string(self) -> str:
@@ -85,14 +65,7 @@ class Azurite:
             f"{service}Endpoint=http://127.0.0.1:{port}/{_ACCOUNT};" for service, port in endpoints.items()
         )
 
-    def _folder(self) -> Path:
-        if self._data_dir is None:
-            self._scratch = tempfile.TemporaryDirectory(prefix="azurite-")
-            return Path(self._scratch.name)
-        self._data_dir.mkdir(parents=True, exist_ok=True)
-        return self._data_dir.resolve()
-
-    def _argv(self, folder: Path) -> list[str]:
+    def argv(self, folder: Path) -> list[str]:
         listen = [
             part
             for service, port in (("blob", self.ports.blob), ("queue", self.ports.queue), ("table", self.ports.table))
@@ -101,23 +74,8 @@ class Azurite:
         # Telemetry's package is left out of the installation, so it must be off.
         flags = ["--silent", "--loose", "--skipApiVersionCheck", "--disableTelemetry"]
         keep = ["--inMemoryPersistence"] if self._data_dir is None else ["--location", str(folder)]
-        return ["node", str(_PROGRAM), *listen, *flags, *keep]
+        return ["node", "--require", str(_DURABLE), str(_PROGRAM), *listen, *flags, *keep]
 
-    async def _answers(self) -> bool:
-        answers = [await _answers_http(port) for port in (self.ports.blob, self.ports.queue, self.ports.table)]
-        return all(answers)
-
-
-async def _answers_http(port: int) -> bool:
-    try:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    try:
-        writer.write(b"GET / HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n")
-        await writer.drain()
-        return (await reader.readline()).startswith(b"HTTP/")
-    except OSError:
-        return False
-    finally:
-        writer.close()
+    async def answers(self) -> bool:
+        answers = [await first_line(port, _HELLO) for port in (self.ports.blob, self.ports.queue, self.ports.table)]
+        return all(answer.startswith(b"HTTP/") for answer in answers)

@@ -103,6 +103,11 @@ class Child:
         self._signal(signal.SIGKILL)
         await self._process.wait()
 
+    async def kill(self) -> None:
+        """Ends the whole group as a power cut would; `start` runs it again."""
+        self._signal(signal.SIGKILL)
+        await self.wait()
+
     def last_log_lines(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
         return "\n".join(lines[-_LOG_LINES:])

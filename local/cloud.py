@@ -11,8 +11,6 @@ from typing import Any, Self
 
 import local.entra
 import local.github
-import local.model
-import local.pubsub
 from local import certs, serving
 from local.azurite import Azurite, AzuritePorts
 from local.child import Child, accepts_connections
@@ -52,11 +50,15 @@ class LocalCloud:
         environ: Mapping[str, str] | None = None,
         model_delay: float = 0.015,
         browsable: bool = True,
+        host_environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting."""
+        """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting.
+
+        `host_environ` is for the function host's process as it stands, and wins.
+        """
         self.data, self.ports = data.resolve(), ports or CloudPorts()
         self._environ = dict(os.environ if environ is None else environ)
-        self._model_delay, self._browsable = model_delay, browsable
+        self._browsable, self._host_environ = browsable, dict(host_environ or {})
         self._stack = AsyncExitStack()
         self.api_url = f"http://localhost:{self.ports.api}"
         self.web_url = f"http://localhost:{self.ports.web}"
@@ -69,6 +71,9 @@ class LocalCloud:
             self._log("azurite"),
         )
         self.valkey = Valkey(self.data / "redis", self.ports.valkey, self._log("valkey"))
+        self.realtime = self._child("realtime", self.ports.realtime, "local.pubsub", str(self.ports.realtime))
+        delay = ("--delay", str(model_delay))
+        self.model = self._child("model", self.ports.model, "local.model", "--port", str(self.ports.model), *delay)
         self.functions: Child | None = None
 
     @property
@@ -93,11 +98,18 @@ class LocalCloud:
         certificates = certs.ensure(self.data / "certificates", self._environ)
         key = app_key(self.data / "certificates" / "github-app.pem")
         self._stack.callback(stop_all, self.data)
-        storage = asyncio.create_task(self._stack.enter_async_context(self.azurite))
         await self._stack.enter_async_context(self.valkey)
-        await self._emulators(certificates, key.public)
-        await storage
-        await self.start_functions(self._settings(certificates, key.private))
+        self.functions = self._function_host(self._settings(certificates, key.private))
+        self._stack.push_async_callback(self.functions.stop)
+        try:
+            async with asyncio.TaskGroup() as starting:
+                for child in (self.azurite, self.realtime, *((self.model,) if self.demo_model else ())):
+                    starting.create_task(self._stack.enter_async_context(child))
+                starting.create_task(self.functions.start())
+                await self._emulators(certificates, key.public)
+        except ExceptionGroup as failures:
+            raise failures.exceptions[0] from None
+        self._stack.push_async_callback(self.functions.stop)  # first of all
 
     async def _emulators(self, certificates: certs.Certificates, app_public_key: str) -> None:
         clients = {CLIENT_ID: Client(CLIENT_SECRET, frozenset({f"{self.web_url}/auth/callback"}))}
@@ -118,9 +130,6 @@ class LocalCloud:
         await self._serve(entra, self.ports.entra)
         await self._serve(entra, self.ports.entra_tls, certificates.server)
         await self._serve(local.github.create_app(github), self.ports.github)
-        await self._serve(local.pubsub.create_app(self.valkey.url, REALTIME_KEY), self.ports.realtime)
-        if self.demo_model:
-            await self._serve(local.model.create_app(self._model_delay), self.ports.model)
         await self._serve(self._web(), self.ports.web)
 
     def _web(self) -> Any:
@@ -133,12 +142,11 @@ class LocalCloud:
             serving.serve(app, serving.listening_socket(port=port), certfile=certificate)
         )
 
-    async def start_functions(self, env: Mapping[str, str]) -> None:
+    def _function_host(self, env: Mapping[str, str]) -> Child:
         argv = [sys.executable, "-m", "local.host", "--port", str(self.ports.api), "--app-dir", str(ROOT)]
-        self.functions = Child(
+        return Child(
             "functions", argv, env, self._log("functions"), lambda: accepts_connections(self.ports.api), cwd=ROOT
         )
-        await self._stack.enter_async_context(self.functions)
 
     def _settings(self, certificates: certs.Certificates, app_private_key: str) -> dict[str, str]:
         kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED", "LOG_LEVEL")
@@ -168,7 +176,7 @@ class LocalCloud:
             "IMPORT_SCHEMES": "https,http,file",
             "CONTAINER_HOST": "process",
         }
-        return env | self._model_settings()
+        return env | self._model_settings() | self._host_environ
 
     def _model_settings(self) -> dict[str, str]:
         if self.demo_model:
@@ -197,6 +205,13 @@ class LocalCloud:
             Service("Valkey", f"localhost:{self.ports.valkey}", "counters, realtime state"),
             Service("Agents", "local processes", "no isolation: commands run as you"),
         ]
+
+    def _child(self, name: str, port: int, module: str, *arguments: str) -> Child:
+        """An emulator in a process of its own, which tests may kill and start again."""
+        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        env |= {"REDIS_URL": self.valkey.url, "WEB_PUBSUB_ACCESS_KEY": REALTIME_KEY}
+        argv = [sys.executable, "-m", module, *arguments]
+        return Child(name, argv, env, self._log(name), lambda: accepts_connections(port), cwd=ROOT)
 
     def _log(self, name: str) -> Path:
         return self.data / "logs" / f"{name}.log"

@@ -124,6 +124,23 @@ class TestAzurite:
             (message,) = await queue.peek_messages()
             assert message.content == "hello"
 
+    async def test_what_it_acknowledged_survives_a_kill(self, tmp_path: Path):
+        require(not azurite.missing(), azurite.missing())
+        async with (
+            Azurite(tmp_path) as server,
+            QueueClient.from_connection_string(server.connection_string, "kept") as queue,
+        ):
+            await queue.create_queue()
+            for number in range(40):
+                await queue.send_message(f"number {number}")
+            taken = await queue.receive_message()
+            assert taken is not None
+            await queue.delete_message(taken)
+            await server.child.kill()
+            await server.child.start()
+            kept = [message.content async for message in queue.receive_messages(messages_per_page=32)]
+        assert kept == [f"number {number}" for number in range(1, 40)]
+
     async def test_a_port_in_use_is_an_error_with_its_number(self):
         require(not azurite.missing(), azurite.missing())
         async with Azurite() as first:

@@ -13,8 +13,8 @@ import orjson
 
 from shared.adapters import layout
 from shared.adapters.durable_files import storage_errors
-from shared.adapters.group_commit import Groups
 from shared.adapters.journaled_file import Change, JournaledFile, Listing
+from shared.core.groups import Groups
 from shared.core.ports import Doc, Op, Put
 
 MOST_OPS = 100
@@ -47,7 +47,7 @@ class TinyDbDocuments:
         if not ops:
             return {}
         changes = [Change(op.id, op.etag, orjson.dumps(op.body) if isinstance(op, Put) else None) for op in ops]
-        return await self._groups.submit(str(path), (partition, changes))
+        return await self._groups.post(str(path), (partition, changes))
 
     async def close(self) -> None:
         """Leaves plain TinyDB files behind."""

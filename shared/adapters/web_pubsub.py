@@ -3,8 +3,13 @@
 from collections.abc import Awaitable, Sequence
 from typing import Any
 
+import orjson
+
 from shared.core.errors import Unavailable
 from shared.core.ports import Json
+
+LARGEST = 512 * 1024
+"""Bytes of events in one message; the service takes 1 MiB."""
 
 
 class WebPubSubRealtime:
@@ -21,8 +26,9 @@ class WebPubSubRealtime:
         )
         return token["url"]
 
-    async def publish(self, group: str, message: Json) -> None:
-        await _answered(self._client().send_to_group(group, message, content_type="application/json"))
+    async def publish(self, group: str, events: Sequence[Json]) -> None:
+        for message in _messages(events):
+            await _answered(self._client().send_to_group(group, message, content_type="application/json"))
 
     async def add_to_group(self, user_id: str, group: str) -> None:
         await _answered(self._client().add_user_to_group(group, user_id))
@@ -39,6 +45,20 @@ class WebPubSubRealtime:
         if self._connected is None:
             self._connected = _connect(self._connection_string, self._hub)
         return self._connected
+
+
+def _messages(events: Sequence[Json]) -> list[Json | list[Json]]:
+    """An event alone as itself, several as arrays within the size of a message."""
+    messages: list[list[Json]] = []
+    room = 0
+    for event in events:
+        size = len(orjson.dumps(event))
+        if not messages or size > room:
+            messages.append([])
+            room = LARGEST
+        messages[-1].append(event)
+        room -= size
+    return [message if len(message) > 1 else message[0] for message in messages]
 
 
 def _connect(connection_string: str, hub: str) -> Any:

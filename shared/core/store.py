@@ -15,17 +15,13 @@ from shared.core import ids
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Conflict, Exists, PlatformError, Stale
 from shared.core.events import NewEvent
+from shared.core.groups import Groups
 from shared.core.log import Log
-from shared.core.ports import Delete, Doc, Documents, EventLog, Json, Op, Put, Queues, Realtime
+from shared.core.outbox import SHARDS, Outbox
+from shared.core.ports import Delete, Documents, EventLog, Json, Op, Put, Queues, Realtime
 
 log = Log(__name__)
 
-SHARDS = tuple(f"open/{n:02d}" for n in range(16))
-_STRIPES = 64
-_FLUSH_SECONDS = 5
-"""Whoever waits for a commit waits no longer for a queue that hangs; the sweeper sends what is left."""
-_SETTLE_SECONDS = 60
-"""An open row without its outbox is dropped only after this: its commit may still be under way."""
 _UNBORN_SECONDS = 3600
 
 
@@ -72,47 +68,29 @@ class Store:
         self.clock = clock
         self._queues = queues
         self._realtime = realtime
-        self._order = [asyncio.Lock() for _ in range(_STRIPES)]
+        self._outbox = Outbox(documents, clock, self._deliver)
+        self._publishing = Groups[Json, None](self._publish)
 
     async def commit(self, change: Commit) -> dict[str, str]:
-        """Commits and flushes. Raises Exists or Stale, and then nothing at all has happened."""
+        """Commits and sends what belongs to it. Raises Exists or Stale, and then nothing at all has happened.
+
+        Commits of a partition by one process are sent in the order they were made.
+        """
         for reference in change.watch:
             await self.file_open(reference)
         rows = self._rows(change)
         if not rows:
             return await self.documents.commit(change.partition, change.ops)
-        batch = ids.sortable()
-        ticket = f"outbox~{change.partition}~{batch}"
-        shard = f"open/{ids.shard(change.partition)}"
-        entry = {"kind": "outbox", "partition": change.partition, "batch": batch, "at": iso(self.clock.now())}
-        puts = [Put(f"outbox/{batch}/{n:03d}", row) for n, row in enumerate(rows)]
-        async with self._in_order(change.partition):
-            await self.documents.commit(shard, [Put(ticket, entry)])
-            try:
-                etags = await self.documents.commit(change.partition, [*change.ops, *puts])
-            except PlatformError:
-                await self._drop(shard, ticket)
-                raise
-            try:
-                async with asyncio.timeout(_FLUSH_SECONDS):
-                    await self._flush(change.partition, batch)
-            except (PlatformError, ValueError, TimeoutError) as error:
-                reason = str(error) or f"it takes longer than {_FLUSH_SECONDS} s"
-                log.warning("outbox.flush_postponed", partition=change.partition, reason=reason)
-                return etags
-        await self._drop(shard, ticket)
-        return etags
+        return await self._outbox.commit(change.partition, change.ops, rows)
 
-    async def _drop(self, shard: str, ticket: str) -> None:
-        """What happened stays so when its ticket cannot be removed: the sweeper does it."""
-        try:
-            await self.documents.commit(shard, [Delete(ticket)])
-        except PlatformError as error:
-            log.warning("outbox.ticket_left", shard=shard, reason=error.detail)
+    async def sweep(self) -> int:
+        """Send what commits could not; returns how many rows. Called by a timer."""
+        return await self._outbox.sweep()
 
-    def _in_order(self, partition: str) -> asyncio.Lock:
-        """Within a process, commits of a partition send in the order they were made; others may share the lock."""
-        return self._order[int(ids.digest(partition)[:8], 16) % _STRIPES]
+    async def idle(self) -> None:
+        """Waits until what was committed here is sent, or left to the sweeper."""
+        await self._outbox.idle()
+        await self._publishing.idle()
 
     async def file_open(self, reference: str) -> None:
         """File open work for the watchdog; repeating it is fine."""
@@ -149,74 +127,77 @@ class Store:
                 log.warning(f"{kind}.watch_failed", reference=reference, reason=error.detail)
         return taken
 
-    async def sweep(self) -> int:
-        """Flush every outbox that its commit could not; returns how many. Called by a timer."""
-        flushed = 0
-        for shard in SHARDS:
-            for doc in await self.documents.query(shard, "outbox~"):
-                flushed += await self._sweep_one(shard, doc)
-        return flushed
+    async def _deliver(self, batches: list[list[Json]]) -> list[Exception | None]:
+        """Events of all batches first, then what else each must send; then browsers are told."""
+        errors: list[Exception | None] = [None] * len(batches)
+        published = await self._keep_events(batches, errors)
+        for place, rows in enumerate(batches):
+            if errors[place] is None:
+                errors[place] = await _error_of(self._send(rows))
+        for place, event, groups in published:
+            if errors[place] is None:
+                self._announce(event, groups)
+        return errors
 
-    async def _sweep_one(self, shard: str, doc: Doc) -> int:
-        partition, batch = doc.body["partition"], doc.body["batch"]
-        age = (self.clock.now() - parse(doc.body["at"])).total_seconds()
-        if age < 5:
-            return 0
-        async with self._in_order(partition):
+    async def _keep_events(
+        self, batches: list[list[Json]], errors: list[Exception | None]
+    ) -> list[tuple[int, Json, list[str]]]:
+        """Append per subject; returns (place of the batch, event with its sequence, groups)."""
+        subjects: dict[str, list[tuple[int, Json]]] = {}
+        for place, rows in enumerate(batches):
+            for row in rows:
+                if row["kind"] == "event":
+                    subjects.setdefault(row["event"]["subject"], []).append((place, row))
+        published: list[tuple[int, Json, list[str]]] = []
+        for subject, found in subjects.items():
             try:
-                found = await self._flush(partition, batch)
-            except (PlatformError, ValueError) as error:  # the others must not wait for this one
-                log.warning("outbox.sweep_failed", partition=partition, reason=str(error))
-                return 0
-        if found or age > _SETTLE_SECONDS:
-            await self.documents.commit(shard, [Delete(doc.id)])
-        return found
+                sequences = await self.events.append(subject, [row["event"] for _, row in found])
+            except (PlatformError, ValueError) as error:
+                for place, _ in found:
+                    errors[place] = error
+                continue
+            for (place, row), sequence in zip(found, sequences, strict=True):
+                published.append((place, {**row["event"], "sequence": sequence}, row["groups"]))
+        return published
 
-    async def _flush(self, partition: str, batch: str) -> int:
-        rows = await self.documents.query(partition, f"outbox/{batch}/")
+    async def _send(self, rows: list[Json]) -> None:
         for row in rows:
-            await self._send(row.body)
-        if rows:
-            await self.documents.commit(partition, [Delete(row.id) for row in rows])
-        return len(rows)
-
-    async def _send(self, row: Json) -> None:
-        match row["kind"]:
-            case "event":
-                await self.emit(row["event"], row["groups"])
-            case "message":
-                await self._queues.send(row["queue"], row["body"], row["delay"])
-            case "commit":
-                await self._follow(row)
-            case "membership":
-                await self._set_membership(row)
-            case unknown:
-                raise Conflict(f"Unknown outbox row kind {unknown!r}.")
-
-    async def emit(self, event: Json, groups: Sequence[str]) -> None:
-        """Keep an event under its subject's next sequence, then publish it. Safe to repeat by event id."""
-        sequence = (await self.events.append(event["subject"], [event]))[0]
-        await self.publish({**event, "sequence": sequence}, groups)
+            match row["kind"]:
+                case "event":
+                    pass  # kept already
+                case "message":
+                    await self._queues.send(row["queue"], row["body"], row["delay"])
+                case "commit":
+                    await self._follow(row)
+                case "membership":
+                    await self._set_membership(row)
+                case unknown:
+                    raise Conflict(f"Unknown outbox row kind {unknown!r}.")
 
     async def publish(self, event: Json, groups: Sequence[str]) -> None:
         """Losing it is allowed: clients see the gap in the sequence and catch up."""
-        for group in groups:
-            try:
-                await self._realtime.publish(group, event)
-            except PlatformError as error:
-                log.warning("realtime.publish_lost", subject=event["subject"], reason=error.detail)
+        await asyncio.gather(*self._announce(event, groups))
+
+    def _announce(self, event: Json, groups: Sequence[str]) -> list[asyncio.Future[None]]:
+        return [self._publishing.post(group, event) for group in groups]
+
+    async def _publish(self, group: str, events: list[Json]) -> list[None]:
+        try:
+            await self._realtime.publish(group, events)
+        except PlatformError as error:
+            log.warning("realtime.publish_lost", group=group, events=len(events), reason=error.detail)
+        return [None] * len(events)
 
     async def _follow(self, row: Json) -> None:
         for reference in row["watch"]:
             await self.file_open(reference)
         ops: list[Op] = [Put(op["id"], op["body"]) for op in row["creates"]]
-        change = Commit(row["partition"], ops)
-        puts = [Put(f"outbox/{row['batch']}/{n:03d}", inner) for n, inner in enumerate(row["rows"])]
+        _, puts = self._outbox.batch(row["batch"], row["rows"])
         try:
-            await self.documents.commit(change.partition, [*ops, *puts])
+            await self.documents.commit(row["partition"], [*ops, *puts])
         except Exists:
             log.info("outbox.already_followed", partition=row["partition"])
-        await self._flush(row["partition"], row["batch"])
+        await self._outbox.flush_now(row["partition"], row["batch"])
 
     async def _set_membership(self, row: Json) -> None:
         try:
@@ -266,6 +247,14 @@ class Store:
         }
         catalogue.check(event)
         return event
+
+
+async def _error_of(work: Awaitable[None]) -> Exception | None:
+    try:
+        await work
+    except (PlatformError, ValueError) as error:
+        return error
+    return None
 
 
 async def retry_stale[T](attempt: Callable[[], Awaitable[T]], tries: int = 40) -> T:

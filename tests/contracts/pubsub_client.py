@@ -44,6 +44,10 @@ class PubSubClient:
         self._reader = asyncio.create_task(self._read(self.socket, greeted))
         await asyncio.wait_for(greeted, 10)
 
+    @property
+    def closed(self) -> bool:
+        return self._reader.done()
+
     async def cut(self) -> None:
         """The network goes away: no close frame."""
         self.socket.transport.abort()
@@ -104,7 +108,13 @@ class PubSubClient:
             if sequence > self.last:
                 self.last = sequence
                 async with self._changed:
-                    self.messages.append(message)
+                    self.messages += [message | {"data": data} for data in _events(message["data"])]
                     self._changed.notify_all()
         else:
             self.notices.append(message)
+
+
+def _events(data: Any) -> list[Any]:
+    """A message holds an event, or several of them as an array."""
+    several = isinstance(data, list) and data and all(isinstance(each, dict) and "specversion" in each for each in data)
+    return data if several else [data]

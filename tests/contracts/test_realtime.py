@@ -98,12 +98,17 @@ class TestRealtime:
     async def test_messages_reach_their_group_in_order_and_unchanged(self, subject: Subject) -> None:
         messages = [{"n": n, "text": "ä\u2028\"'<>", "none": None, "list": [1.5, True]} for n in range(20)]
         for message in messages:
-            await subject.realtime.publish("team.t1", message)
+            await subject.realtime.publish("team.t1", [message])
         assert await subject.received("team.t1", 20) == messages
         assert await subject.received("team.t2", 20) == []
 
+    async def test_several_events_arrive_in_order(self, subject: Subject) -> None:
+        events = [{"specversion": "1.0", "n": n, "text": "x" * 40_000} for n in range(30)]
+        await subject.realtime.publish("team.t1", events)
+        assert await subject.received("team.t1", 30) == events
+
     async def test_publishing_to_nobody_is_fine(self, subject: Subject) -> None:
-        await subject.realtime.publish("team.nobody", {"n": 1})
+        await subject.realtime.publish("team.nobody", [{"n": 1}])
 
     async def test_membership_changes_can_be_repeated_and_need_no_connection(self, subject: Subject) -> None:
         for _ in range(2):
@@ -114,7 +119,7 @@ class TestRealtime:
     async def test_a_service_that_is_down_is_unavailable(self, subject: Subject) -> None:
         await subject.fail()
         for call in (
-            subject.realtime.publish("g", {}),
+            subject.realtime.publish("g", [{}]),
             subject.realtime.add_to_group("u", "g"),
             subject.realtime.remove_from_group("u", "g"),
         ):
@@ -126,7 +131,7 @@ class TestClientUrl:
     async def test_it_joins_the_caller_to_its_groups_and_nothing_else(self, web_pubsub: WebPubSubRealtime) -> None:
         async with PubSubClient(await web_pubsub.client_url("uada", ["user.uada", "team.t1"])) as ada:
             for group in ("team.t2", "user.uada", "team.t1"):
-                await web_pubsub.publish(group, {"to": group})
+                await web_pubsub.publish(group, [{"to": group}])
             assert await ada.received(2) == [{"to": "user.uada"}, {"to": "team.t1"}]
             assert not (await ada.ask("joinGroup", group="team.t2"))["success"]
             assert not (await ada.ask("sendToGroup", group="team.t1", dataType="json", data={}))["success"]
@@ -140,12 +145,12 @@ class TestClientUrl:
 
     async def test_a_live_connection_follows_membership(self, web_pubsub: WebPubSubRealtime) -> None:
         async with PubSubClient(await web_pubsub.client_url("uada", ["user.uada"])) as ada:
-            await web_pubsub.publish("team.t1", {"n": 0})
+            await web_pubsub.publish("team.t1", [{"n": 0}])
             await web_pubsub.add_to_group("uada", "team.t1")
-            await web_pubsub.publish("team.t1", {"n": 1})
+            await web_pubsub.publish("team.t1", [{"n": 1}])
             await web_pubsub.remove_from_group("uada", "team.t1")
-            await web_pubsub.publish("team.t1", {"n": 2})
-            await web_pubsub.publish("user.uada", {"n": 3})
+            await web_pubsub.publish("team.t1", [{"n": 2}])
+            await web_pubsub.publish("user.uada", [{"n": 3}])
             assert await ada.received(2) == [{"n": 1}, {"n": 3}]
 
 
@@ -153,22 +158,22 @@ class TestFailures:
     async def test_a_refused_key_is_unavailable(self, emulator: str) -> None:
         realtime = WebPubSubRealtime(connection_string(emulator).replace(KEY, "x" * 40), "kanban")
         with pytest.raises(Unavailable):
-            await realtime.publish("g", {})
+            await realtime.publish("g", [{}])
         await realtime.close()
 
     @pytest.mark.parametrize("text", ["", "Endpoint=http://127.0.0.1", "rubbish"])
     async def test_a_connection_string_that_is_none_says_which_setting(self, text: str) -> None:
         with pytest.raises(Unavailable, match="WEB_PUBSUB_CONNECTION_STRING"):
-            await WebPubSubRealtime(text, "kanban").publish("g", {})
+            await WebPubSubRealtime(text, "kanban").publish("g", [{}])
 
     async def test_nobody_listening_is_unavailable(self) -> None:
         with listening_socket() as sock:
             realtime = WebPubSubRealtime(connection_string(f"http://127.0.0.1:{sock.getsockname()[1]}"), "kanban")
             with pytest.raises(Unavailable):
-                await realtime.publish("g", {})
+                await realtime.publish("g", [{}])
             await realtime.close()
 
     async def test_closing_twice_is_fine(self, web_pubsub: WebPubSubRealtime) -> None:
-        await web_pubsub.publish("g", {})
+        await web_pubsub.publish("g", [{}])
         await web_pubsub.close()
         await web_pubsub.close()

@@ -10,7 +10,7 @@ from shared.core.ports import Json
 
 
 class FakeRealtime:
-    """`published` holds (group, message) in order, `groups` group -> user ids; while `down` is set, calls fail."""
+    """`published` holds (group, event) in order, `groups` group -> user ids; while `down` is set, calls fail."""
 
     def __init__(self) -> None:
         self.published: list[tuple[str, Json]] = []
@@ -22,9 +22,9 @@ class FakeRealtime:
         query = [("user", user_id), ("minutes", str(minutes)), *(("group", group) for group in groups)]
         return f"wss://realtime.example/client?{urlencode(query)}"
 
-    async def publish(self, group: str, message: Json) -> None:
+    async def publish(self, group: str, events: Sequence[Json]) -> None:
         self._answer()
-        self.published.append((group, orjson.loads(orjson.dumps(message))))
+        self.published += [(group, event) for event in orjson.loads(orjson.dumps(list(events)))]
 
     async def add_to_group(self, user_id: str, group: str) -> None:
         self._answer()

@@ -88,12 +88,13 @@ class StoreWorld:
         return sorted(key for key in self.documents.partitions.get(partition, {}) if key.startswith(prefix))
 
     def open_rows(self, prefix: str = "") -> list[str]:
-        """What lies in the `open/` partitions."""
+        """What lies in the `open/` partitions. Without `prefix`: work, not the tickets of outboxes."""
         return sorted(
             key
             for partition in self.documents.partitions
             if partition.startswith("open/")
             for key in self.rows(partition, prefix)
+            if prefix or not key.startswith("outbox~")
         )
 
     async def subject(self, name: str) -> list[Json]:

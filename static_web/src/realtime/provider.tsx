@@ -45,10 +45,12 @@ export function RealtimeProvider({ children }: { children: ReactNode }) {
         if (next === "live") void catchUp();
       },
       onMessage: (message) => {
-        const event = parseEvent(message);
-        if (!event) return;
-        void feed.receive(event);
-        store.spread(event);
+        for (const item of Array.isArray(message) ? message : [message]) {
+          const event = parseEvent(item);
+          if (!event) continue;
+          void feed.receive(event);
+          store.spread(event);
+        }
       },
     });
     connection.open();

@@ -1,7 +1,9 @@
 import asyncio
 
+import orjson
 import pytest
 
+from shared.core.clock import iso
 from shared.core.errors import Conflict, Exists, Stale, Unavailable
 from shared.core.events import NewEvent, ProvisionedData
 from shared.core.ports import Delete, Json, Put
@@ -27,6 +29,15 @@ def world() -> StoreWorld:
     return StoreWorld()
 
 
+def tickets(world: StoreWorld) -> list[list[tuple[str, bytes]]]:
+    """The tickets of PARTITION's outbox: (etag, JSON)."""
+    return [
+        [row for key, row in rows.items() if key == f"outbox~{PARTITION}"]
+        for partition, rows in world.documents.partitions.items()
+        if partition.startswith("open/")
+    ]
+
+
 class Crash(BaseException):
     """The process is gone."""
 
@@ -45,8 +56,26 @@ class TestCommit:
 
     async def test_nothing_is_left_lying_afterwards(self, world: StoreWorld) -> None:
         await world.store.commit(change())
+        await world.store.idle()
         assert world.rows(PARTITION) == ["team"]
-        assert world.open_rows() == []
+        world.clock.advance(61)
+        assert await world.store.sweep() == 0
+        assert world.open_rows("outbox~") == []
+
+    async def test_a_busy_partition_files_a_ticket_now_and_then(self, world: StoreWorld) -> None:
+        filed: list[str] = []
+        for n in range(10):
+            await world.store.commit(change(f"doc{n}"))
+            world.clock.advance(5)
+            filed += [orjson.loads(raw)["at"] for rows in tickets(world) for _, raw in rows]
+        assert len(set(filed)) == 3
+        world.clock.advance(-3600)  # a clock that is put back must not keep a stale ticket in use
+        await world.store.commit(change("last"))
+        assert [orjson.loads(raw)["at"] for rows in tickets(world) for _, raw in rows] == [iso(world.clock.now())]
+
+    async def test_changes_at_once_are_told_to_browsers_in_order(self, world: StoreWorld) -> None:
+        await asyncio.gather(*(world.store.commit(change(f"doc{n}")) for n in range(20)))
+        assert [event["sequence"] for event in world.realtime.messages(f"team.{TEAM}")] == list(range(1, 21))
 
     async def test_a_refused_change_sends_nothing(self, world: StoreWorld) -> None:
         await world.store.documents.commit(PARTITION, [Put("team", {})])
@@ -139,7 +168,7 @@ class TestQueuesDown:
         async def hang(queue: str, body: Json, delay: float = 0) -> None:
             await asyncio.Event().wait()
 
-        monkeypatch.setattr("shared.core.store._FLUSH_SECONDS", 0.05)
+        monkeypatch.setattr("shared.core.outbox._FLUSH_SECONDS", 0.05)
         sent, world.queues.send = world.queues.send, hang
         async with asyncio.timeout(2):
             assert await world.store.commit(change())
@@ -149,21 +178,23 @@ class TestQueuesDown:
         assert world.queues.bodies("webhooks") == [{"n": 1}]
         assert world.open_rows() == []
 
-    async def test_a_change_is_answered_though_its_ticket_stays(self, world: StoreWorld) -> None:
-        """An error would make whoever asked repeat what has happened."""
+    async def test_a_change_is_answered_though_its_outbox_cannot_be_emptied(self, world: StoreWorld) -> None:
+        """An error would make whoever asked repeat what has happened; consumers see a message twice instead."""
 
         async def no_room(queue: str, body: Json, delay: float = 0) -> None:
-            world.documents.fail("open/", Unavailable("disk full"))
+            world.documents.fail(PARTITION, Unavailable("disk full"))
             await sent(queue, body, delay)
 
         sent, world.queues.send = world.queues.send, no_room
         assert await world.store.commit(change())
-        assert world.queues.bodies("webhooks") == [{"n": 1}]
-        assert len(world.open_rows("outbox~")) == 1
-        world.clock.advance(61)
-        await world.store.sweep()
-        assert world.open_rows() == []
-        assert world.queues.bodies("webhooks") == [{"n": 1}]
+        await world.store.idle()
+        assert len(world.rows(PARTITION, "outbox/")) == 2
+        world.queues.send = sent
+        world.clock.advance(6)
+        assert await world.store.sweep() == 2
+        assert world.rows(PARTITION) == ["team"]
+        assert world.queues.bodies("webhooks") == [{"n": 1}, {"n": 1}]
+        assert len(await world.subject(SUBJECT)) == 1
 
     async def test_what_no_queue_takes_does_not_hold_up_others(self, world: StoreWorld) -> None:
         async def too_large(queue: str, body: Json, delay: float = 0) -> None:

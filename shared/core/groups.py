@@ -1,4 +1,4 @@
-"""Group commit: work that waits for the same key is done together, and one wait for the disk serves it all."""
+"""Work that waits for the same key is done together: one wait for a disk or a service serves it all."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -17,8 +17,8 @@ class Groups[Work, Result]:
         self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def submit(self, key: str, work: Work) -> Result:
-        """Cancelling it does not take the work back."""
+    def post(self, key: str, work: Work) -> asyncio.Future[Result]:
+        """Cancelling the future does not take the work back."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         if key in self._waiting:
             self._waiting[key].append((work, future))
@@ -27,7 +27,7 @@ class Groups[Work, Result]:
             task = asyncio.create_task(self._serve(key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await future
+        return future
 
     async def idle(self) -> None:
         """Waits for what has been submitted."""

@@ -16,9 +16,9 @@ type After = Annotated[int, Query(ge=0, description="Sequence of the last event 
 type Limit = Annotated[int, Query(ge=1, le=1000)]
 
 
-@router.get("/{board_id}")
-async def get_board(here: Here, caller: Caller, board_id: str) -> BoardView:
-    return await here.boards.view(caller, board_id)
+@router.get("/{board_id}", response_model=BoardView)
+async def get_board(here: Here, caller: Caller, board_id: str) -> Response:
+    return Response((await here.boards.view(caller, board_id)).json(), media_type="application/json")
 
 
 @router.get("/{board_id}/events")

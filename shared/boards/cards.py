@@ -1,6 +1,7 @@
 """Cards: create, edit, move, delete, restore, comment; and the move that starts an agent."""
 
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any
 
 from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEntry, NewCard, NewComment
@@ -17,7 +18,7 @@ from shared.core.ports import Delete, Json, Op, Put
 from shared.core.resources import RUN_OVER, Actor, Column, Comment
 from shared.core.store import Commit, Message, Store, retry_stale
 
-MAX_CARDS = 5_000
+MAX_CARDS = 10_000
 
 
 class CardService:
@@ -36,8 +37,8 @@ class CardService:
         if column.kind == "start":
             raise Conflict(f"{column.name!r} starts an agent: create the card in another column, then move it here.")
         await self._check_assignee(board, request.assignee_id)
-        cards = await self._boards.cards(scope)
-        if len(cards) >= MAX_CARDS:
+        lines = await self._boards.lines(scope)
+        if len(lines) >= MAX_CARDS:
             raise Conflict(f"A board holds at most {MAX_CARDS} cards. Delete some first.")
         now = iso(self._store.clock.now())
         fields = request.model_dump(mode="json", exclude={"column_id"})
@@ -46,7 +47,7 @@ class CardService:
             id=ids.scoped("card", scope),
             board_id=board_id,
             column_id=column.id,
-            rank=rank.between(max((c.rank for c, _ in cards if c.column_id == column.id), default=None), None),
+            rank=rank.between(max((c.rank for c in lines if c.column_id == column.id), default=None), None),
             created_at=now,
             created_by=principal.user_id,
             updated_at=now,
@@ -156,8 +157,11 @@ class CardService:
 
     async def _rank(self, card: CardRecord, request: CardMove) -> str:
         """Between the neighbours named, else at the end of the column."""
-        scope = ids.scope_of(card.id, "card")
-        column = [c for c, _ in await self._boards.cards(scope) if c.column_id == request.column_id and c.id != card.id]
+        lines = await self._boards.lines(ids.scope_of(card.id, "card"))
+        column = [c for c in lines if c.column_id == request.column_id and c.id != card.id]
+        if request.after_id is None and request.before_id is None:
+            return rank.between(max((c.rank for c in column), default=None), None)
+        column.sort(key=attrgetter("rank"))
         places = {c.id: index for index, c in enumerate(column)}
         if request.after_id in places:
             place = places[request.after_id]

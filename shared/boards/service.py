@@ -1,12 +1,13 @@
 """Boards and their columns: what people see first."""
 
 from collections.abc import Callable
+from operator import attrgetter
 
-from shared.boards.models import BoardView, ColumnChange, NewColumn
+from shared.boards.models import BoardPage, ColumnChange, NewColumn
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.board_events import board_updated
-from shared.core.boards import BoardRecord, BoardRepository, board_partition
+from shared.core.boards import BoardRecord, BoardRepository, CardLine, board_partition
 from shared.core.errors import Conflict, Invalid
 from shared.core.events import EventPage, parse
 from shared.core.permissions import Action
@@ -24,13 +25,13 @@ class BoardService:
     def __init__(self, store: Store, boards: BoardRepository, access: Access, policy: AgentPolicy) -> None:
         self._store, self._boards, self._access, self._policy = store, boards, access, policy
 
-    async def view(self, principal: Principal, board_id: str) -> BoardView:
+    async def view(self, principal: Principal, board_id: str) -> BoardPage:
         """The board with summaries of its cards. `sequence` is read first: events after it may repeat, not miss."""
         scope = ids.board_scope(board_id)
         board, _ = await self._boards.board(scope)
         role = await self._access.require(principal, board.team_id, Action.READ)
         sequence = await self._store.events.last(f"board/{board_id}")
-        cards = [board.placed(card).summary(etag) for card, etag in await self._boards.cards(scope)]
+        lines = sorted(await self._boards.lines(scope), key=attrgetter("rank"))
         shown = Board(
             id=board.id,
             name=board.name,
@@ -38,12 +39,13 @@ class BoardService:
             workspace_id=board.workspace_id,
             role=role,
             columns=board.columns,
-            labels=sorted({label for card in cards for label in card.labels}),
+            labels=sorted({label for line in lines for label in line.labels}),
             repository=board.repository,
             agents=self._policy.availability(board),
             sequence=sequence,
         )
-        return BoardView(board=shown, cards=cards)
+        columns = {column.id for column in board.columns}
+        return BoardPage(shown, [line.summary if line.column_id in columns else _placed(board, line) for line in lines])
 
     async def events(self, principal: Principal, board_id: str, after: int, limit: int) -> EventPage:
         board, _ = await self._boards.board(ids.board_scope(board_id))
@@ -123,6 +125,12 @@ class BoardService:
             return board
 
         return await retry_stale(attempt)
+
+
+def _placed(board: BoardRecord, line: CardLine) -> bytes:
+    """Its column was removed at the moment it came there."""
+    summary = CardSummary.model_validate_json(line.summary)
+    return summary.model_copy(update={"column_id": board.columns[0].id}).model_dump_json().encode()
 
 
 def _place_after(board: BoardRecord, column_id: str) -> int:

@@ -1,5 +1,6 @@
 """Boards, cards and runs as kept in `boards/<scope>`. In core because people and agents both change them."""
 
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import Field
@@ -17,6 +18,9 @@ from shared.core.resources import (
     RunBadge,
     RunResult,
 )
+
+_LINES_KEPT = 20_000
+"""About 1 kB each."""
 
 
 class AgentRef(Resource):
@@ -85,6 +89,22 @@ class CardRecord(Resource):
         )
 
 
+@dataclass(frozen=True, slots=True)
+class CardLine:
+    """What a board needs to know of a card: its place, and its summary as JSON."""
+
+    id: str
+    column_id: str
+    rank: str
+    labels: tuple[str, ...]
+    summary: bytes
+
+    @classmethod
+    def of(cls, card: CardRecord, etag: str) -> "CardLine":
+        summary = card.summary(etag).model_dump_json().encode()
+        return cls(card.id, card.column_id, card.rank, tuple(card.labels), summary)
+
+
 class RunRecord(Run):
     """A run as kept: what people see, and what its life cycle needs."""
 
@@ -133,43 +153,57 @@ class BoardRepository:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._lines: dict[tuple[str, str], CardLine] = {}
 
     async def board(self, scope: str) -> tuple[BoardRecord, str]:
         doc = await self._documents.get(board_partition(scope), "board")
         if doc is None:
             raise NotFound("There is no such board.")
-        return BoardRecord.model_validate(doc.body), doc.etag
+        return BoardRecord.model_validate_json(doc.raw), doc.etag
 
     async def card(self, card_id: str) -> tuple[CardRecord, str]:
         doc = await self._documents.get(board_partition(ids.scope_of(card_id, "card")), card_key(card_id))
         if doc is None:
             raise NotFound("There is no such card; it may have been deleted.")
-        return CardRecord.model_validate(doc.body), doc.etag
+        return CardRecord.model_validate_json(doc.raw), doc.etag
 
     async def trashed(self, card_id: str) -> tuple[CardRecord, str]:
         doc = await self._documents.get(board_partition(ids.scope_of(card_id, "card")), f"trash/{card_id}")
         if doc is None:
             raise NotFound("There is no such deleted card.")
-        return CardRecord.model_validate(doc.body), doc.etag
+        return CardRecord.model_validate_json(doc.raw), doc.etag
 
     async def cards(self, scope: str) -> list[tuple[CardRecord, str]]:
         """All cards in the order of their ranks."""
         docs = await self._documents.query(board_partition(scope), "card/")
-        cards = [(CardRecord.model_validate(doc.body), doc.etag) for doc in docs]
+        cards = [(CardRecord.model_validate_json(doc.raw), doc.etag) for doc in docs]
         return sorted(cards, key=lambda pair: (pair[0].rank, pair[0].id))
+
+    async def lines(self, scope: str) -> list[CardLine]:
+        """All cards in the order of their ids. What is known of a version is not worked out again."""
+        known, found = self._lines, list[CardLine]()
+        for doc in await self._documents.query(board_partition(scope), "card/"):
+            key = doc.id, doc.etag
+            line = known.get(key)
+            if line is None:
+                if len(known) >= _LINES_KEPT:
+                    known.clear()
+                line = known[key] = CardLine.of(CardRecord.model_validate_json(doc.raw), doc.etag)
+            found.append(line)
+        return found
 
     async def comments(self, card_id: str, after: str = "") -> list[Comment]:
         """Comments of a card, oldest first, those after comment id `after`."""
         prefix = f"comment/{card_id}/"
         partition = board_partition(ids.scope_of(card_id, "card"))
         docs = await self._documents.query(partition, prefix, after=prefix + after if after else "")
-        return [Comment.model_validate(doc.body) for doc in docs]
+        return [Comment.model_validate_json(doc.raw) for doc in docs]
 
     async def run(self, run_id: str) -> tuple[RunRecord, str]:
         doc = await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id))
         if doc is None:
             raise NotFound("There is no such run.")
-        return RunRecord.model_validate(doc.body), doc.etag
+        return RunRecord.model_validate_json(doc.raw), doc.etag
 
     async def has_run(self, run_id: str) -> bool:
         return await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id)) is not None
@@ -178,5 +212,5 @@ class BoardRepository:
         """All runs of a board, oldest first."""
         docs = await self._documents.query(board_partition(scope), "run/")
         return sorted(
-            (RunRecord.model_validate(doc.body) for doc in docs), key=lambda run: (run.created_at, run.attempt)
+            (RunRecord.model_validate_json(doc.raw) for doc in docs), key=lambda run: (run.created_at, run.attempt)
         )

@@ -52,6 +52,7 @@ class AgentLoop:
         self._history: list[BetaMessageParam] = [{"role": "user", "content": first_message(context)}]
         self._toolbox = Toolbox(checkout, config.command_env, events, platform)
         self._calls: list[BetaToolUseBlock] = []
+        self._said_this_turn: set[str] = set()
         self._tools = [RecordedTool(tool, self._calls, events, redactor) for tool in self._toolbox.tools()]
         self._client = AsyncAnthropic(
             base_url=f"{config.api_url}/api", auth_token=config.run_token, api_key=None, max_retries=4
@@ -87,7 +88,7 @@ class AgentLoop:
             async for stream in runner:
                 async for event in stream:
                     if event.type == "content_block_stop" and event.content_block.type == "text":
-                        await self._events.emit("text", text=event.content_block.text)
+                        await self._say(event.content_block.text)
                 message = await stream.get_final_message()
                 await self._record(message)
                 if message.stop_reason != "tool_use":
@@ -105,7 +106,14 @@ class AgentLoop:
         finally:
             await runner.close()
 
+    async def _say(self, text: str) -> None:
+        """A turn that was broken off and repeated is heard once."""
+        if text not in self._said_this_turn:
+            self._said_this_turn.add(text)
+            await self._events.emit("text", text=text)
+
     async def _record(self, message: BetaMessage) -> None:
+        self._said_this_turn.clear()
         usage = {
             "input_tokens": message.usage.input_tokens,
             "output_tokens": message.usage.output_tokens,

@@ -236,6 +236,11 @@ class TestTrouble:
         assert await agent.run() == 0
         assert len(api.of_kind("turn")) == 2
 
+    async def test_a_repeated_turn_is_heard_once(self, api: PlatformApi, agent: Agent) -> None:
+        api.model.turns = [turn(HELLO, say("Half")), turn(say("Now"), HELLO, breaks=True), turn(say("Now"), finish())]
+        assert await agent.run() == 0
+        assert [event["text"] for event in api.events if event["kind"] == "text"] == ["Half", "Now"]
+
     async def test_a_reply_cut_off_goes_on(self, api: PlatformApi, agent: Agent) -> None:
         cut = turn(say("First"), use("bash", command="touch never"), stop_reason="max_tokens")
         api.model.turns = [cut, turn(HELLO), turn(finish())]

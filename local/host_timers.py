@@ -38,8 +38,12 @@ class TimerListener:
 
     async def _reached(self, due: datetime) -> bool:
         """False when stopped before."""
+        seen = datetime.now(UTC)
         while not self._stopping.is_set():
-            left = (due - datetime.now(UTC)).total_seconds()
+            now = datetime.now(UTC)
+            if now < seen:  # the clock was set back
+                due = self._schedule.next_after(now)
+            seen, left = now, (due - now).total_seconds()
             if left <= 0:
                 return True
             with contextlib.suppress(TimeoutError):

@@ -247,6 +247,8 @@ def _error(error: "GithubException") -> PlatformError:
     match error.status:
         case 403 | 429 if wait is not None:
             return Unavailable(f"GitHub limits our requests: {said}", retry_after=wait)
+        case 401 if "('exp')" in said or "('iat')" in said:
+            return Unavailable("GitHub's clock and ours differ. Try again once ours is right.", retry_after=5)
         case 401:
             return Forbidden(
                 f"GitHub does not accept the App's credentials ({said}). Check GITHUB_APP_ID, "

@@ -1,7 +1,7 @@
 """The commits of a run's life: a run, its card's badge and its event always change together."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Literal
 
 from shared.core import ids, rank
@@ -15,7 +15,7 @@ from shared.core.boards import (
     card_key,
     run_key,
 )
-from shared.core.clock import iso
+from shared.core.clock import iso, parse
 from shared.core.errors import NotFound
 from shared.core.events import NewEvent, RunData
 from shared.core.ports import Op, Put
@@ -27,6 +27,7 @@ from shared.core.usage import run_usage
 RUNS_QUEUE = "agent-runs"
 UNWATCHED_SECONDS = 45
 """A run nobody has looked at for so long after it was due is taken up by the watchdog."""
+_LONGEST_LOOK = 60
 
 type RunEventType = Literal[
     "agent.queued", "agent.starting", "agent.started", "agent.completed", "agent.failed", "agent.cancelled"
@@ -96,7 +97,10 @@ class RunChanges:
         """Commit run and card. With `delay`, somebody looks at the run again after so many seconds."""
         run, card = loaded.run, loaded.card
         run.epoch += 1
-        run.check_at = iso(self._store.clock.now() + timedelta(seconds=(delay or 0) + UNWATCHED_SECONDS))
+        now = self._store.clock.now()
+        run.seconds += _followed(run, now)
+        run.looked_at = iso(now)
+        run.check_at = iso(now + timedelta(seconds=(delay or 0) + UNWATCHED_SECONDS))
         ops: list[Op] = [Put(run_key(run.id), run.json_body(), loaded.run_etag or None)]
         events: list[NewEvent] = []
         if kind is not None:
@@ -128,6 +132,13 @@ class RunChanges:
         waiting = [c for c, _ in await self._boards.cards(ids.scope_of(card.id, "card")) if c.column_id == review.id]
         card.column_id, card.rank = review.id, rank.between(waiting[-1].rank if waiting else None, None)
         return [card_event("card.moved", board, card, agent_actor(board), origin=origin)]
+
+
+def _followed(run: RunRecord, now: datetime) -> float:
+    """Seconds since the last look at a started run; a clock that jumped adds a minute at most."""
+    if run.started_at is None or not run.looked_at:
+        return 0
+    return min(max((now - parse(run.looked_at)).total_seconds(), 0), _LONGEST_LOOK)
 
 
 def agent_actor(board: BoardRecord) -> Actor:

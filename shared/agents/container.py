@@ -3,7 +3,7 @@
 from datetime import UTC
 
 from shared.agents.changes import LoadedRun, RunChanges, agent_actor
-from shared.agents.lifecycle import RUN_AUDIENCE, RunLifecycle
+from shared.agents.lifecycle import CLOCK_LEEWAY, RUN_AUDIENCE, RunLifecycle
 from shared.agents.models import (
     AgentComment,
     AgentEvent,
@@ -49,7 +49,7 @@ class ContainerApi:
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Unauthenticated("Send the run token as 'Authorization: Bearer ...'.")
-        if (await self._tokens.verify(token, RUN_AUDIENCE))["sub"] != run_id:
+        if (await self._tokens.verify(token, RUN_AUDIENCE, CLOCK_LEEWAY))["sub"] != run_id:
             raise NotFound("There is no such run.")
 
     async def start(self, run_id: str, container: str) -> RunContext:

@@ -6,14 +6,13 @@ there is one chain. The watchdog takes up a run whose chain broke.
 
 import contextlib
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 
 from shared.agents.changes import LoadedRun, RunChanges
 from shared.agents.intake import WebhookIntake
 from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff
 from shared.agents.repository import AgentRepository
 from shared.core.boards import RunRecord
-from shared.core.clock import iso, parse
+from shared.core.clock import is_future, iso, parse
 from shared.core.errors import Invalid, NotFound, PlatformError, Stale
 from shared.core.log import Log
 from shared.core.policy import AgentPolicy
@@ -24,6 +23,8 @@ from shared.core.store import Store, retry_stale
 log = Log(__name__)
 
 RUN_AUDIENCE = "run"
+CLOCK_LEEWAY = 36 * 3600
+"""A run's token is refused once the run is over; a clock that jumps by a day must not end it before."""
 LOOK_SECONDS = {"starting": 2.0, "running": 5.0}
 _STARTS = 5
 _GRACE = 180
@@ -84,7 +85,7 @@ class RunLifecycle:
             return await self._launch(loaded)
         if job is None or job.status == "exited":
             return await self._ended_without_result(loaded, job)
-        if self._overdue(run):
+        if run.seconds > run.limits.seconds + _GRACE:
             return await self._fail(loaded, f"Stopped after {run.limits.seconds} s, the time limit of this run.")
         return await self._changes.save(loaded, None, LOOK_SECONDS[run.status])
 
@@ -127,10 +128,6 @@ class RunLifecycle:
     async def _ended_without_result(self, loaded: LoadedRun, job: Job | None) -> None:
         code = "" if job is None or job.exit_code is None else f" (exit code {job.exit_code})"
         await self._fail(loaded, f"The agent's container ended before it reported a result{code}.")
-
-    def _overdue(self, run: RunRecord) -> bool:
-        allowed = timedelta(seconds=run.limits.seconds + _GRACE)
-        return run.started_at is not None and parse(run.started_at) + allowed < self._store.clock.now()
 
     async def _clean_up(self, run: RunRecord) -> None:
         await self._ports.host.stop_job(run.job_name)
@@ -222,10 +219,11 @@ class RunLifecycle:
         except NotFound:  # its commit is still to come, or never will
             await self._store.settle_unborn(reference)
             return False
-        if parse(loaded.run.check_at) < self._store.clock.now():
+        run, clock = loaded.run, self._store.clock
+        if parse(run.check_at) < clock.now() or (run.looked_at and is_future(run.looked_at, clock)):
             with contextlib.suppress(Stale):
                 await self._changes.save(loaded, None, delay=0)
-                log.warning("run.resumed", run_id=loaded.run.id)
+                log.warning("run.resumed", run_id=run.id)
                 return True
         return False
 

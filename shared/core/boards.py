@@ -1,13 +1,14 @@
 """Boards, cards and runs as kept in `boards/<scope>`. In core because people and agents both change them."""
 
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Literal
 
 from pydantic import Field
 
 from shared.core import ids
 from shared.core.errors import NotFound
-from shared.core.ports import Documents
+from shared.core.ports import Doc, Documents
 from shared.core.resources import (
     CardSummary,
     Column,
@@ -21,6 +22,7 @@ from shared.core.resources import (
 
 _LINES_KEPT = 20_000
 """About 1 kB each."""
+_VERSION = attrgetter("id", "etag")
 
 
 class AgentRef(Resource):
@@ -111,6 +113,10 @@ class RunRecord(Run):
     epoch: int = 1
     check_at: str
     """When the watchdog shall look whether anybody still follows it."""
+    looked_at: str = ""
+    """When somebody last followed it."""
+    seconds: float = 0
+    """How long it has lasted, as far as it was followed: a clock that jumps adds little."""
     dispatch_failures: int = 0
     comment_cursor: str = ""
     """Id of the last comment its agent has seen."""
@@ -119,7 +125,10 @@ class RunRecord(Run):
 
     def run(self, sequence: int = 0) -> Run:
         shown = self.model_dump(
-            exclude={"epoch", "check_at", "dispatch_failures", "comment_cursor", "container", "sequence"}
+            exclude={
+                *("epoch", "check_at", "looked_at", "seconds", "dispatch_failures", "comment_cursor", "container"),
+                "sequence",
+            }
         )
         return Run(**shown, sequence=sequence)
 
@@ -181,16 +190,15 @@ class BoardRepository:
 
     async def lines(self, scope: str) -> list[CardLine]:
         """All cards in the order of their ids. What is known of a version is not worked out again."""
-        known, found = self._lines, list[CardLine]()
-        for doc in await self._documents.query(board_partition(scope), "card/"):
-            key = doc.id, doc.etag
-            line = known.get(key)
-            if line is None:
-                if len(known) >= _LINES_KEPT:
-                    known.clear()
-                line = known[key] = CardLine.of(CardRecord.model_validate_json(doc.raw), doc.etag)
-            found.append(line)
-        return found
+        docs = await self._documents.query(board_partition(scope), "card/")
+        lines = list(map(self._lines.get, map(_VERSION, docs)))
+        return [line or self._line(doc) for line, doc in zip(lines, docs, strict=True)] if None in lines else lines
+
+    def _line(self, doc: Doc) -> CardLine:
+        if len(self._lines) >= _LINES_KEPT:
+            self._lines.clear()
+        line = self._lines[_VERSION(doc)] = CardLine.of(CardRecord.model_validate_json(doc.raw), doc.etag)
+        return line
 
     async def comments(self, card_id: str, after: str = "") -> list[Comment]:
         """Comments of a card, oldest first, those after comment id `after`."""

@@ -30,6 +30,11 @@ class ManualClock:
         self._now += timedelta(seconds=seconds)
 
 
+def is_future(moment: str, clock: Clock) -> bool:
+    """Whether it was noted by a clock that has been set back since: nobody notes what is more than a minute ahead."""
+    return parse(moment) > clock.now() + timedelta(minutes=1)
+
+
 def iso(moment: datetime) -> str:
     """RFC 3339 with milliseconds and Z: sorts as text, parses everywhere."""
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from shared.core import ids
 from shared.core.boards import board_partition
-from shared.core.clock import iso, parse
+from shared.core.clock import is_future, iso, parse
 from shared.core.errors import Stale
 from shared.core.ports import Delete, Json, Put
 from shared.core.store import Commit, Message, Store
@@ -42,7 +42,7 @@ async def watch(store: Store) -> int:
         doc = await store.documents.get(board_partition(scope), f"delivery/{event_id}")
         if doc is None:
             await store.settle(row)
-        elif parse(doc.body["at"]) + _PATIENCE < store.clock.now():
+        elif parse(doc.body["at"]) + _PATIENCE < store.clock.now() or is_future(doc.body["at"], store.clock):
             again = Put(doc.id, doc.body | {"at": iso(store.clock.now())}, doc.etag)
             message = Message(QUEUE, doc.body["message"])
             with contextlib.suppress(Stale):  # it arrived just now, or another watchdog has it

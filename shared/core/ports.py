@@ -181,8 +181,11 @@ class Tokens(Protocol):
         """A token for `ttl` seconds. `claims` are additional: iss, aud, sub, iat and exp cannot be among them."""
         ...
 
-    async def verify(self, token: str, audience: str) -> Json:
-        """All its claims. Raises Unauthenticated for anything that is not our valid token for `audience`."""
+    async def verify(self, token: str, audience: str, leeway: int = 0) -> Json:
+        """All its claims. Raises Unauthenticated for anything that is not our valid token for `audience`.
+
+        `leeway`: seconds that clocks may have jumped, for tokens that something else ends in time.
+        """
         ...
 
     async def jwks(self) -> Json:

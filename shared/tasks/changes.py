@@ -57,7 +57,7 @@ def told(kind: str, record: TaskRecord, now: datetime, mere: bool) -> list[NewEv
 
 
 def just_told(record: TaskRecord, now: datetime) -> bool:
-    return record.told_at is not None and now - parse(record.told_at) < timedelta(seconds=1)
+    return record.told_at is not None and abs(now - parse(record.told_at)) < timedelta(seconds=1)
 
 
 def task_event(kind: str, record: TaskRecord) -> NewEvent:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from shared.core import ids
-from shared.core.clock import iso, parse
+from shared.core.clock import is_future, iso, parse
 from shared.core.errors import Conflict, Invalid, NotFound, Stale
 from shared.core.log import Log
 from shared.core.ports import Json, Put
@@ -115,7 +115,7 @@ class Runner:
             return False
         if record.status in TASK_OVER:
             await self._store.settle(reference)
-        elif parse(record.check_at) < self._store.clock.now():
+        elif parse(record.check_at) < self._store.clock.now() or is_future(record.updated_at, self._store.clock):
             with contextlib.suppress(Stale):
                 await self._reschedule(record, etag, delay=0)
                 log.warning("task.resumed", task_id=record.id, epoch=record.epoch)

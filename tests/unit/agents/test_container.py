@@ -48,9 +48,15 @@ class TestAuthenticate:
         with pytest.raises(Unauthenticated):
             await site.world.platform.auth.principal(f"Bearer {await self.token(site)}")
 
-    async def test_a_token_ends_with_its_runs_time(self, site: Site, run: Run) -> None:
+    @pytest.mark.parametrize("hours", [24, -24])
+    async def test_a_clock_that_jumps_leaves_a_run_its_token(self, site: Site, run: Run, hours: int) -> None:
         token = await self.token(site)
-        site.world.clock.advance(run.limits.seconds + 600)
+        site.world.clock.advance(hours * 3600)
+        await site.world.platform.container.authenticate(run.id, f"Bearer {token}")
+
+    async def test_a_token_ends_some_time_after_its_run_must_have(self, site: Site, run: Run) -> None:
+        token = await self.token(site)
+        site.world.clock.advance(run.limits.seconds + 37 * 3600)
         with pytest.raises(Unauthenticated):
             await site.world.platform.container.authenticate(run.id, f"Bearer {token}")
 

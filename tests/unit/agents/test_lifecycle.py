@@ -200,6 +200,21 @@ class TestEnding:
         assert site.world.host.stopped == [site.world.job_name(run.id)]
         assert site.world.open_rows() == []
 
+    async def test_a_clock_that_jumps_a_day_ahead_does_not_end_it(self, site: Site) -> None:
+        run = await site.world.started(site.ada, site.board)
+        site.world.clock.advance(24 * 3600)
+        await site.world.pump(60)
+        assert (await site.run(run.id)).status == "running"
+
+    async def test_the_watchdog_takes_it_up_after_a_clock_was_set_back(self, site: Site) -> None:
+        run = await site.world.started(site.ada, site.board)
+        site.world.lose_messages()
+        site.world.clock.advance(-3600)
+        assert await site.world.platform.lifecycle.watch() == 1
+        site.world.host.finish(site.world.job_name(run.id), exit_code=1)
+        await site.world.pump(10)
+        assert (await site.run(run.id)).status == "failed"
+
     async def test_the_card_shows_what_became_of_its_run(self, site: Site) -> None:
         run = await site.world.started(site.ada, site.board)
         site.world.host.finish(site.world.job_name(run.id), exit_code=1)

@@ -26,10 +26,13 @@ _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
 @asynccontextmanager
-async def started_cloud(data: Path, **settings: str) -> AsyncGenerator[LocalCloud]:
+async def started_cloud(
+    data: Path, model_delay: float = 0, host_environ: dict[str, str] | None = None, **settings: str
+) -> AsyncGenerator[LocalCloud]:
     """A cloud with the demo model and nothing of this process's settings but `settings`."""
     environ = {name: os.environ[name] for name in _KEPT if name in os.environ} | settings
-    async with LocalCloud(data, CloudPorts.free(), environ, model_delay=0, browsable=False) as cloud:
+    ports = CloudPorts.free()
+    async with LocalCloud(data, ports, environ, model_delay, browsable=False, host_environ=host_environ) as cloud:
         yield cloud
 
 

@@ -205,7 +205,8 @@ def build(settings: Settings, ports: Ports) -> Platform:
     run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
     lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
     usage = UsageRecorder(store)
-    rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin)
+    home_tenant = next(iter(settings.entra_allowed_tenants), "")
+    rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin, home_tenant)
     return Platform(
         settings=settings,
         store=store,

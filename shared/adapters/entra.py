@@ -1,7 +1,9 @@
 """Sign-in with Microsoft Entra ID: MSAL runs the code flow; the id_token is validated here, since MSAL does not."""
 
 import asyncio
+import base64
 import hashlib
+import json
 import threading
 import warnings
 from collections.abc import Collection
@@ -52,16 +54,17 @@ class EntraIdentity:
         return await asyncio.to_thread(self._begin, redirect_uri)
 
     async def redeem(self, flow: Json, code: str, state: str) -> Identity:
-        if not state or state != flow.get("state"):
+        opened = _opened(flow, state)
+        if opened is None or state != opened.get("state"):
             raise Unauthenticated(f"This answer belongs to another sign-in. {_RETRY}")
         if not code:
             raise Unauthenticated(f"The sign-in was cancelled. {_RETRY}")
-        return await asyncio.to_thread(self._redeem, flow, code, state)
+        return await asyncio.to_thread(self._redeem, opened, code, state)
 
     def _begin(self, redirect_uri: str) -> SignIn:
         application = self._connect().application
         flow: Json = application.initiate_auth_code_flow([], redirect_uri=redirect_uri, response_mode="query")
-        return SignIn(url=flow["auth_uri"], state=flow["state"], flow=flow)
+        return SignIn(url=flow["auth_uri"], state=flow["state"], flow=_sealed(flow))
 
     def _redeem(self, flow: Json, code: str, state: str) -> Identity:
         provider = self._connect()
@@ -154,6 +157,26 @@ class EntraIdentity:
             )
         except (requests.RequestException, ValueError, KeyError, jwt.PyJWKClientError) as error:
             raise _unreachable(error) from None
+
+
+def _sealed(flow: Json) -> Json:
+    """What is kept of a sign-in holds the PKCE verifier: only whoever brings the state back can read it."""
+    return {"sealed": _cipher(flow["state"]).encrypt(json.dumps(flow).encode()).decode()}
+
+
+def _opened(flow: Json, state: str) -> Json | None:
+    from cryptography.fernet import InvalidToken
+
+    try:
+        return json.loads(_cipher(state).decrypt(str(flow.get("sealed")).encode()))
+    except InvalidToken:
+        return None
+
+
+def _cipher(state: str) -> Any:
+    from cryptography.fernet import Fernet
+
+    return Fernet(base64.urlsafe_b64encode(hashlib.sha256(f"sign-in flow {state}".encode()).digest()))
 
 
 def _unreachable(error: Exception) -> Unavailable:

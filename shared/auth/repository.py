@@ -1,7 +1,8 @@
-"""Typed access to `portal/user/<id>`, `portal/login/<00..15>` and `portal/session/<family>`."""
+"""Typed access to `portal/user/<id>`, `portal/login/<00..15>`, `portal/session/<family>` and what goes with them."""
 
 from shared.auth.models import ApiTokenRecord, RefreshFamily, UserRecord
 from shared.core import ids
+from shared.core.errors import Exists
 from shared.core.ports import Delete, Documents, Json, Put
 
 _FORGOTTEN_AT_ONCE = 50
@@ -48,6 +49,27 @@ class AuthRepository:
 
     async def save_family(self, family_id: str, family: RefreshFamily, etag: str | None) -> None:
         await self._documents.commit(f"portal/session/{family_id}", [Put("session", family.json_body(), etag)])
+
+    async def keep_new_family(self, family_id: str, family: RefreshFamily, now: str) -> None:
+        """Keeps a session, and forgets a few expired ones, whoever's they were: rows sort by when they expire."""
+        shard = f"portal/sessions/{ids.shard(family_id)}"
+        oldest = await self._documents.query(shard, "until/", limit=_FORGOTTEN_AT_ONCE)
+        expired = [doc for doc in oldest if doc.body["expires_at"] < now]
+        for doc in expired:
+            await self._documents.commit(f"portal/session/{doc.body['family']}", [Delete("session")])
+        row = Put(f"until/{family.expires_at}~{family_id}", {"family": family_id, "expires_at": family.expires_at})
+        await self._documents.commit(shard, [row, *(Delete(doc.id) for doc in expired)])
+        await self.save_family(family_id, family, None)
+
+    async def become_first_admin(self, user_id: str) -> bool:
+        """Whether this is the one person who ever becomes platform admin by the setting. Safe to repeat."""
+        partition = "portal/admin/first"
+        try:
+            await self._documents.commit(partition, [Put("admin", {"user_id": user_id})])
+        except Exists:
+            doc = await self._documents.get(partition, "admin")
+            return doc is not None and doc.body["user_id"] == user_id
+        return True
 
     async def api_tokens(self, user_id: str) -> list[ApiTokenRecord]:
         docs = await self._documents.query(f"portal/user/{user_id}", "token/")

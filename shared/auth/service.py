@@ -40,10 +40,15 @@ _KEPT_USED = 20
 
 @dataclass(frozen=True, slots=True)
 class AuthRules:
-    """Where sign-in may return to, and who becomes the first platform admin."""
+    """Where sign-in may return to, and who becomes the first platform admin.
+
+    `first_admin` is an object id, or an e-mail address, which counts for people of `home_tenant` only: another
+    organisation names its people as it likes.
+    """
 
     callback_url: str
     first_admin: str
+    home_tenant: str
 
 
 class AuthService:
@@ -93,7 +98,6 @@ class AuthService:
         user_id = ids.new_user(identity.tenant, identity.object_id)
         found = await self._repository.user(user_id)
         now = iso(self._clock.now())
-        is_first_admin = bool(self._rules.first_admin) and identity.email.lower() == self._rules.first_admin.lower()
         if found is None:
             user = UserRecord(
                 id=user_id,
@@ -101,7 +105,7 @@ class AuthService:
                 object_id=identity.object_id,
                 name=identity.name,
                 email=identity.email,
-                platform_admin=is_first_admin,
+                platform_admin=self._is_first_admin(identity) and await self._repository.become_first_admin(user_id),
                 created_at=now,
                 last_sign_in=now,
             )
@@ -114,6 +118,12 @@ class AuthService:
         user = user.model_copy(update={"name": identity.name, "email": identity.email, "last_sign_in": now})
         await self._repository.save_user(user, etag)
         return user
+
+    def _is_first_admin(self, identity: Identity) -> bool:
+        named = self._rules.first_admin.lower()
+        if not named or identity.tenant.lower() != self._rules.home_tenant.lower():
+            return False
+        return named in (identity.email.lower(), identity.object_id.lower())
 
     # -- sessions -------------------------------------------------------------------------------
 
@@ -144,7 +154,7 @@ class AuthService:
         following = _new_refresh(family_id)
         family.valid.append(ids.digest(following))
         await self._repository.save_family(family_id, family, etag)
-        return await self._session(user, following)
+        return await self._session(user, family_id, following)
 
     async def sign_out(self, token: str) -> None:
         """Ends the session; an unknown one is ended already."""
@@ -163,11 +173,11 @@ class AuthService:
         token = _new_refresh(family_id)
         expires = self._clock.now() + timedelta(days=REFRESH_DAYS)
         family = RefreshFamily(user_id=user.id, valid=[ids.digest(token)], used={}, expires_at=iso(expires))
-        await self._repository.save_family(family_id, family, None)
-        return await self._session(user, token)
+        await self._repository.keep_new_family(family_id, family, iso(self._clock.now()))
+        return await self._session(user, family_id, token)
 
-    async def _session(self, user: UserRecord, refresh_token: str) -> Session:
-        access = await self._tokens.sign(AUDIENCE, user.id, {}, ACCESS_SECONDS)
+    async def _session(self, user: UserRecord, family_id: str, refresh_token: str) -> Session:
+        access = await self._tokens.sign(AUDIENCE, user.id, {"sid": family_id}, ACCESS_SECONDS)
         return Session(access_token=access, refresh_token=refresh_token, expires_in=ACCESS_SECONDS, user=user.user())
 
     # -- who is calling -------------------------------------------------------------------------
@@ -180,8 +190,16 @@ class AuthService:
         if credential.startswith(f"{API_TOKEN_PREFIX}_"):
             user_id = await self._api_token_user(credential)
         else:
-            user_id = (await self._tokens.verify(credential, AUDIENCE))["sub"]
+            user_id = await self._session_user(credential)
         return (await self._active_user(user_id)).principal()
+
+    async def _session_user(self, credential: str) -> str:
+        """An access token ends with its session: by signing out, or because a refresh token was stolen."""
+        claims = await self._tokens.verify(credential, AUDIENCE)
+        found = await self._repository.family(str(claims.get("sid")))
+        if found is None or found[0].revoked:
+            raise Unauthenticated("This session has ended. Sign in again.")
+        return claims["sub"]
 
     async def me(self, principal: Principal) -> User:
         return (await self._active_user(principal.user_id)).user()

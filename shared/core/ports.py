@@ -157,7 +157,7 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class SignIn:
-    """A started sign-in: where to send the browser, and what to keep until it comes back."""
+    """A started sign-in: where to send the browser, and what to keep until it comes back, sealed by its state."""
 
     url: str
     state: str

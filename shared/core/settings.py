@@ -40,7 +40,10 @@ class Settings:
         "ENTRA_ALLOWED_TENANTS", (), "Tenant ids whose people may sign in, comma separated; empty: nobody"
     )
     first_admin: str = setting(
-        "FIRST_ADMIN", "", "E-mail address of whoever becomes platform admin at their first sign-in"
+        "FIRST_ADMIN",
+        "",
+        "Object id, or e-mail address in the first allowed tenant, of the one who becomes platform admin at the first "
+        "sign-in",
     )
     github_api_url: str = setting("GITHUB_API_URL", "https://api.github.com", "Base URL of GitHub's REST API")
     github_org: str = setting("GITHUB_ORG", "", "Organisation that owns the workspaces' repositories")

@@ -23,7 +23,7 @@ from shared.teams.models import NewInvitation, NewTeam, Team
 from shared.workspaces.models import NewWorkspace, Workspace
 from tests.fakes import FakeBlobs, FakeCounters, FakeDocuments, FakeEventLog, FakeQueues, FakeRealtime, FakeSecrets
 from tests.fakes.container_host import FakeContainerHost
-from tests.fakes.identity import FakeIdentity
+from tests.fakes.identity import TENANT, FakeIdentity
 from tests.fakes.repositories import FakeRepositories
 from tests.fakes.upstream import FakeUpstream
 from tests.fakes.webhooks import FakeSigner, FakeWebhookSender
@@ -33,6 +33,7 @@ SETTINGS = Settings(
     public_api_url="https://api.example",
     public_web_url="https://web.example",
     first_admin="grace@contoso.test",
+    entra_allowed_tenants=(TENANT,),
     anthropic_api_key="sk-test",
     demo_model=True,
     github_template=TEMPLATE,

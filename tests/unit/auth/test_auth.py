@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Awaitable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,6 +130,19 @@ class TestFirstAdmin:
         await sign_in(world, "Eve", email="eve@contoso.test")
         assert not (await sign_in(world, "Eve", email="grace@contoso.test")).user.platform_admin
 
+    async def test_of_two_with_that_address_the_first_does(self, world: World) -> None:
+        assert (await sign_in(world, "Grace", email="grace@contoso.test")).user.platform_admin
+        assert not (await sign_in(world, "Mallory", email="grace@contoso.test")).user.platform_admin
+        assert (await sign_in(world, "Grace", email="grace@contoso.test")).user.platform_admin
+
+    async def test_another_organisation_may_use_that_address_in_vain(self, world: World) -> None:
+        other = "22222222-2222-4222-8222-222222222222"
+        assert not (await sign_in(world, "Grace", email="grace@contoso.test", tenant=other)).user.platform_admin
+
+    async def test_an_object_id_names_one_too(self) -> None:
+        world = World(replace(World().settings, first_admin="oid-grace"))
+        assert (await sign_in(world, "Grace", email="other@contoso.test")).user.platform_admin
+
     async def test_without_the_setting_nobody_does(self) -> None:
         world = World(World().settings.__class__())
         assert not (await sign_in(world, "Nobody", email="")).user.platform_admin
@@ -166,6 +180,19 @@ class TestRefresh:
             await world.platform.auth.refresh(first.refresh_token)
         with pytest.raises(Unauthenticated, match="ended"):
             await world.platform.auth.refresh(second.refresh_token)
+        for session in (first, second):
+            with pytest.raises(Unauthenticated, match="ended"):
+                await caller(world, session)
+
+    async def test_expired_sessions_are_forgotten(self, world: World) -> None:
+        for _ in range(20):
+            await sign_in(world)
+        world.clock.advance(31 * 86_400)
+        for _ in range(300):  # one in sixteen looks where a given one lies
+            await sign_in(world)
+        kept = [name for name in world.documents.partitions if "portal/session/" in name]
+        kept = [name for name in kept if world.documents.partitions[name]]
+        assert len(kept) == 300
 
     async def test_other_sign_ins_of_the_person_go_on(self, world: World) -> None:
         stolen, other = await sign_in(world), await sign_in(world)
@@ -173,6 +200,7 @@ class TestRefresh:
         world.clock.advance(GRACE_SECONDS + 1)
         with pytest.raises(Unauthenticated):
             await world.platform.auth.refresh(stolen.refresh_token)
+        await caller(world, other)
         await world.platform.auth.refresh(other.refresh_token)
 
     async def test_a_session_lasts_thirty_days(self, world: World) -> None:

@@ -20,6 +20,7 @@ class Client:
     """`async with Client(api_url) as client: await client.sign_in("ada@contoso.test")`."""
 
     def __init__(self, api_url: str) -> None:
+        self.base_url = api_url
         self._http = httpx.AsyncClient(base_url=api_url, timeout=30, trust_env=False)
         self.user: dict[str, Any] = {}
 

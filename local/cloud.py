@@ -75,6 +75,7 @@ class LocalCloud:
         delay = ("--delay", str(model_delay))
         self.model = self._child("model", self.ports.model, "local.model", "--port", str(self.ports.model), *delay)
         self.functions: Child | None = None
+        self.settings: dict[str, str] = {}
 
     @property
     def demo_model(self) -> bool:
@@ -99,7 +100,8 @@ class LocalCloud:
         key = app_key(self.data / "certificates" / "github-app.pem")
         self._stack.callback(stop_all, self.data)
         await self._stack.enter_async_context(self.valkey)
-        self.functions = self._function_host(self._settings(certificates, key.private))
+        self.settings = self._settings(certificates, key.private)
+        self.functions = self._function_host(self.settings)
         self._stack.push_async_callback(self.functions.stop)
         try:
             async with asyncio.TaskGroup() as starting:

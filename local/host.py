@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
+import uvloop
 from azure.storage.queue.aio import QueueServiceClient
 
 from local import host_app, host_config
@@ -199,7 +200,7 @@ def main() -> int:
         config = host_config.read(folder, os.environ)
         functions = host_app.read(host_app.load(folder), os.environ)
         # Not asyncio.run: it would wait for the threads of synchronous functions that outlast the grace.
-        asyncio.Runner().run(run(functions, config, os.environ, options.port))
+        asyncio.Runner(loop_factory=uvloop.new_event_loop).run(run(functions, config, os.environ, options.port))
     except AppInvalid as error:
         print(error, file=sys.stderr)
         return 1

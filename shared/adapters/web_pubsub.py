@@ -1,15 +1,25 @@
 """Pushes to browsers through Azure Web PubSub."""
 
+import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import orjson
+from yarl import URL
 
 from shared.core.errors import Unavailable
 from shared.core.ports import Json
 
 LARGEST = 512 * 1024
 """Bytes of events in one message; the service takes 1 MiB."""
+_API_VERSION = "2024-12-01"
+_TRIES = 3
+_TOKEN_SECONDS = 120
+_TOKENS_KEPT = 1_000
+_NO_CONNECTION = (
+    "WEB_PUBSUB_CONNECTION_STRING must read Endpoint=...;AccessKey=...;Version=1.0; as the Azure portal shows."
+)
 
 
 class WebPubSubRealtime:
@@ -19,6 +29,7 @@ class WebPubSubRealtime:
         self._connection_string = connection_string
         self._hub = hub
         self._connected: Any = None
+        self._sender: _Sender | None = None
 
     async def client_url(self, user_id: str, groups: Sequence[str], minutes: int = 60) -> str:
         token = await _answered(
@@ -27,8 +38,10 @@ class WebPubSubRealtime:
         return token["url"]
 
     async def publish(self, group: str, events: Sequence[Json]) -> None:
+        if self._sender is None:
+            self._sender = _Sender(self._connection_string, self._hub)
         for message in _messages(events):
-            await _answered(self._client().send_to_group(group, message, content_type="application/json"))
+            await self._sender.send(group, message)
 
     async def add_to_group(self, user_id: str, group: str) -> None:
         await _answered(self._client().add_user_to_group(group, user_id))
@@ -40,6 +53,9 @@ class WebPubSubRealtime:
         if self._connected is not None:
             await self._connected.close()
             self._connected = None
+        if self._sender is not None:
+            await self._sender.close()
+            self._sender = None
 
     def _client(self) -> Any:
         if self._connected is None:
@@ -47,18 +63,75 @@ class WebPubSubRealtime:
         return self._connected
 
 
-def _messages(events: Sequence[Json]) -> list[Json | list[Json]]:
+class _Sender:
+    """Sends to groups by the REST call that the SDK makes too, at a third of its cost: every event takes this way.
+
+    learn.microsoft.com/rest/api/webpubsub/dataplane/web-pub-sub/send-to-group
+    """
+
+    def __init__(self, connection_string: str, hub: str) -> None:
+        parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";") if "=" in part)
+        try:
+            self._hub = f"{parts['Endpoint'].rstrip('/')}/api/hubs/{quote(hub, safe='')}"
+            self._key = parts["AccessKey"]
+        except KeyError:
+            raise Unavailable(_NO_CONNECTION) from None
+        self._http: Any = None
+        self._tokens: dict[str, tuple[float, str]] = {}
+
+    async def send(self, group: str, message: bytes) -> None:
+        """Tried again when a connection that was kept turns out to be closed: receivers know an event by its id."""
+        from aiohttp import ClientError
+
+        for left in reversed(range(_TRIES)):
+            try:
+                await self._post(group, message)
+            except (TimeoutError, ClientError, OSError) as error:
+                if not left:
+                    raise _no_answer(error) from error
+            else:
+                return
+
+    async def close(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def _post(self, group: str, message: bytes) -> None:
+        from aiohttp import ClientSession, ClientTimeout
+
+        if self._http is None:
+            self._http = ClientSession(timeout=ClientTimeout(total=10, connect=5))
+        audience = f"{self._hub}/groups/{quote(group, safe='')}/:send"
+        headers = {"authorization": f"Bearer {self._token(audience)}", "content-type": "application/json"}
+        url = URL(f"{audience}?api-version={_API_VERSION}", encoded=True)
+        async with self._http.post(url, data=message, headers=headers) as answer:
+            if answer.status >= 400:
+                raise Unavailable(f"The realtime service refuses events (HTTP {answer.status}). Check its access key.")
+
+    def _token(self, audience: str) -> str:
+        import jwt
+
+        now = time.time()
+        made, token = self._tokens.get(audience, (0.0, ""))
+        if not 0 <= now - made < _TOKEN_SECONDS / 2:
+            if len(self._tokens) >= _TOKENS_KEPT:
+                self._tokens.clear()
+            token = jwt.encode({"aud": audience, "exp": int(now) + _TOKEN_SECONDS}, self._key, "HS256")
+            self._tokens[audience] = now, token
+        return token
+
+
+def _messages(events: Sequence[Json]) -> list[bytes]:
     """An event alone as itself, several as arrays within the size of a message."""
-    messages: list[list[Json]] = []
+    messages: list[list[bytes]] = []
     room = 0
-    for event in events:
-        size = len(orjson.dumps(event))
-        if not messages or size > room:
+    for event in map(orjson.dumps, events):
+        if not messages or len(event) > room:
             messages.append([])
             room = LARGEST
         messages[-1].append(event)
-        room -= size
-    return [message if len(message) > 1 else message[0] for message in messages]
+        room -= len(event)
+    return [message[0] if len(message) == 1 else b"[%b]" % b",".join(message) for message in messages]
 
 
 def _connect(connection_string: str, hub: str) -> Any:
@@ -69,9 +142,7 @@ def _connect(connection_string: str, hub: str) -> Any:
             connection_string, hub=hub, retry_total=2, retry_backoff_factor=0.2, connection_timeout=5, read_timeout=10
         )
     except ValueError:
-        raise Unavailable(
-            "WEB_PUBSUB_CONNECTION_STRING must read Endpoint=...;AccessKey=...;Version=1.0; as the Azure portal shows."
-        ) from None
+        raise Unavailable(_NO_CONNECTION) from None
 
 
 async def _answered(call: Awaitable[Any]) -> Any:
@@ -80,6 +151,8 @@ async def _answered(call: Awaitable[Any]) -> Any:
     try:
         return await call
     except (TimeoutError, AzureError) as error:
-        raise Unavailable(
-            f"The realtime service does not answer ({type(error).__name__}). Try again in a moment."
-        ) from error
+        raise _no_answer(error) from error
+
+
+def _no_answer(error: Exception) -> Unavailable:
+    return Unavailable(f"The realtime service does not answer ({type(error).__name__}). Try again in a moment.")

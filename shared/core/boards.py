@@ -191,8 +191,8 @@ class BoardRepository:
     async def lines(self, scope: str) -> list[CardLine]:
         """All cards in the order of their ids. What is known of a version is not worked out again."""
         docs = await self._documents.query(board_partition(scope), "card/")
-        lines = list(map(self._lines.get, map(_VERSION, docs)))
-        return [line or self._line(doc) for line, doc in zip(lines, docs, strict=True)] if None in lines else lines
+        lines = [*map(self._lines.get, map(_VERSION, docs))]
+        return [line or self._line(doc) for line, doc in zip(lines, docs, strict=True)]
 
     def _line(self, doc: Doc) -> CardLine:
         if len(self._lines) >= _LINES_KEPT:

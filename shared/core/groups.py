@@ -12,8 +12,11 @@ class Groups[Work, Result]:
     Groups of a key run one after another; submitters are answered in the order they came.
     """
 
-    def __init__(self, run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]]) -> None:
-        self._run = run
+    def __init__(
+        self, run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]], linger: float = 0
+    ) -> None:
+        """`linger`: seconds that a group waits for more to come."""
+        self._run, self._linger = run, linger
         self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result]]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -36,6 +39,9 @@ class Groups[Work, Result]:
 
     async def _serve(self, key: str) -> None:
         while waiting := self._waiting[key]:
+            if self._linger:
+                await asyncio.sleep(self._linger)
+                waiting = self._waiting[key]
             group, self._waiting[key] = waiting[:_LARGEST], waiting[_LARGEST:]
             try:
                 results = await self._run(key, [work for work, _ in group])

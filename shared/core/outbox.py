@@ -24,6 +24,8 @@ _FLUSH_SECONDS = 5
 """Whoever waits for a commit waits no longer for a queue that hangs; the sweeper sends what is left."""
 _FRESH_SECONDS = 5
 """Younger rows are their maker's business."""
+_LINGER_SECONDS = 0.05
+"""Rows that are sent lie so long, that one commit may remove those of several."""
 _FILED_SECONDS = 20
 """A ticket is filed anew when its partition commits again after this."""
 _SETTLE_SECONDS = 60
@@ -47,7 +49,7 @@ class Outbox:
         self._documents, self._clock, self._deliver = documents, clock, deliver
         self._filed: dict[str, datetime] = {}
         self._flushing = Groups[Batch, bool](self._flush)
-        self._cleaning = Groups[list[str], None](self._clean)
+        self._cleaning = Groups[list[str], None](self._clean, linger=_LINGER_SECONDS)
 
     async def commit(self, partition: str, ops: Sequence[Op], rows: list[Json]) -> dict[str, str]:
         """Commits and sends. Raises Exists or Stale, and then nothing at all has happened."""

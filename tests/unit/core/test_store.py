@@ -262,6 +262,7 @@ class TestSweep:
 
     async def test_with_nothing_left_lying_it_does_nothing(self, world: StoreWorld) -> None:
         await world.store.commit(change())
+        await world.store.idle()
         world.clock.advance(3600)
         assert await world.store.sweep() == 0
 

@@ -21,6 +21,7 @@ from shared.core import ids
 from shared.core.access import Principal
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Exists, Forbidden, Invalid, NotFound, Stale, Unauthenticated
+from shared.core.live import LiveConnections
 from shared.core.log import Log
 from shared.core.ports import Identity, IdentityProvider, Json, Realtime, Tokens
 from shared.core.store import retry_stale
@@ -62,7 +63,7 @@ class AuthService:
         rules: AuthRules,
     ) -> None:
         self._repository, self._provider, self._tokens = repository, provider, tokens
-        self._realtime, self._clock, self._rules = realtime, clock, rules
+        self._live, self._clock, self._rules = LiveConnections(realtime), clock, rules
 
     # -- sign-in --------------------------------------------------------------------------------
 
@@ -221,9 +222,12 @@ class AuthService:
         return user.user()
 
     async def _end_live_events(self, user_id: str) -> None:
-        await self._realtime.remove_from_group(user_id, f"user.{user_id}")
-        for team_id in await self._repository.team_ids(user_id):
-            await self._realtime.remove_from_group(user_id, team_group(team_id))
+        groups = [f"user.{user_id}"] + [team_group(team_id) for team_id in await self._repository.team_ids(user_id)]
+        await self._live.cut(user_id, groups, lambda: self._is_disabled(user_id))
+
+    async def _is_disabled(self, user_id: str) -> bool:
+        found = await self._repository.user(user_id)
+        return found is None or found[0].disabled
 
     async def _active_user(self, user_id: str) -> UserRecord:
         found = await self._repository.user(user_id)

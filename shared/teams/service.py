@@ -7,6 +7,7 @@ from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.clock import iso, parse
 from shared.core.errors import Conflict, Exists, Forbidden, NotFound
+from shared.core.live import LiveConnections
 from shared.core.permissions import Action, Role, allows
 from shared.core.ports import Delete, Put, Realtime
 from shared.core.resources import Subject
@@ -45,6 +46,7 @@ class TeamService:
     ) -> None:
         self._store, self._repository, self._access = store, repository, access
         self._runner, self._realtime, self._web_url = runner, realtime, web_url
+        self._live = LiveConnections(realtime)
 
     async def create(self, principal: Principal, request: NewTeam) -> StartedTeam:
         """A team of its own, without a repository: a board for people."""
@@ -105,6 +107,10 @@ class TeamService:
         """Remove somebody, or leave. Live connections stop seeing the team's events at once."""
         await retry_stale(lambda: self._remove(principal, team_id, user_id))
         await self._store.commit(Commit(f"portal/user/{user_id}", [Delete(f"team/{team_id}")]))
+        await self._live.cut(user_id, [team_group(team_id)], lambda: self._is_gone(user_id, team_id))
+
+    async def _is_gone(self, user_id: str, team_id: str) -> bool:
+        return await self._access.role(user_id, team_id) is None
 
     async def _remove(self, principal: Principal, team_id: str, user_id: str) -> None:
         if user_id == principal.user_id:
@@ -132,7 +138,7 @@ class TeamService:
     async def _cut(self, reference: str) -> bool:
         user_id, _, team_id = reference.partition("/")[2].partition(".")
         open_for = await self._store.open_seconds(reference)
-        gone = await self._access.role(user_id, team_id) is None
+        gone = await self._is_gone(user_id, team_id)
         if gone:
             await self._realtime.remove_from_group(user_id, team_group(team_id))
         # Somebody who is a member was not removed after all, or is back.

@@ -1,5 +1,6 @@
 """Delivers signed webhooks: one queue message, one POST."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -14,6 +15,7 @@ from shared.webhooks.models import Delivery
 log = Log(__name__)
 
 RUNS_QUEUE = "agent-runs"
+_RESIGN_SECONDS = 1
 
 
 class WebhookService:
@@ -33,15 +35,21 @@ class WebhookService:
         secret = await self._secrets.get(delivery.secret_name)
         if secret is None:
             return await self.give_up(message, "its signing secret is gone")
-        body = orjson.dumps(delivery.event)
-        headers = self._signer.headers(secret, delivery.event_id, self._store.clock.now(), body)
-        status = await self._sender.post(delivery.url, body, {**headers, "content-type": "application/json"})
+        status = await self._post(delivery, secret)
+        if status == 401:  # signed anew: a clock may have jumped meanwhile
+            await asyncio.sleep(_RESIGN_SECONDS)
+            status = await self._post(delivery, secret)
         if status < 300:
             log.info("webhook.delivered", event_id=delivery.event_id, status=status)
             return await deliveries.settle(self._store, delivery.event)
         if status in (408, 425, 429) or status >= 500:
             raise Unavailable(f"The subscriber answered {status}.")
         return await self.give_up(message, f"the agent's address answered {status}")
+
+    async def _post(self, delivery: Delivery, secret: str) -> int:
+        body = orjson.dumps(delivery.event)
+        headers = self._signer.headers(secret, delivery.event_id, self._store.clock.now(), body)
+        return await self._sender.post(delivery.url, body, {**headers, "content-type": "application/json"})
 
     async def give_up(self, message: Json, reason: str) -> None:
         """Tell the run life cycle, so that whoever moved the card learns that no agent came."""

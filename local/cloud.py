@@ -152,7 +152,7 @@ class LocalCloud:
 
     def _settings(self, certificates: certs.Certificates, app_private_key: str) -> dict[str, str]:
         kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED", "LOG_LEVEL")
-        tunable = ("RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT", "AGENT_MODEL")
+        tunable = ("STORE", "RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT", "AGENT_MODEL")
         env = {name: self._environ[name] for name in (*kept, *tunable) if name in self._environ}
         env |= {
             "PYTHONUNBUFFERED": "1",

@@ -129,7 +129,7 @@ def adapters(settings: Settings) -> Ports:
 
     clock = SystemClock()
     root = settings.data_path
-    documents = TinyDbDocuments(root)
+    stores = _stores(settings)
     secrets = FileSecrets(root)
     queues = StorageQueues(settings.queue_connection)
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
@@ -138,9 +138,9 @@ def adapters(settings: Settings) -> Ports:
     upstream = AnthropicUpstream(settings.anthropic_base_url, settings.anthropic_api_key)
     sender = HttpWebhooks()
     return Ports(
-        documents=documents,
-        event_log=JsonlEvents(root),
-        blobs=FileBlobs(root),
+        documents=stores.documents,
+        event_log=stores.event_log,
+        blobs=stores.blobs,
         secrets=secrets,
         queues=queues,
         realtime=realtime,
@@ -164,8 +164,31 @@ def adapters(settings: Settings) -> Ports:
         sender=sender,
         signer=StandardWebhooks(),
         clock=clock,
-        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, documents.close),
+        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, *stores.closers),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Stores:
+    documents: Documents
+    event_log: EventLog
+    blobs: Blobs
+    closers: tuple[Callable[[], Awaitable[None]], ...]
+
+
+def _stores(settings: Settings) -> _Stores:
+    if settings.store == "tinydb":
+        files = TinyDbDocuments(settings.data_path)
+        return _Stores(files, JsonlEvents(settings.data_path), FileBlobs(settings.data_path), (files.close,))
+    if settings.store != "tables":
+        raise Invalid(f"STORE={settings.store!r} is not a store. Use: tinydb, tables.")
+    from shared.adapters.azure_blobs import AzureBlobs
+    from shared.adapters.table_documents import TableDocuments
+    from shared.adapters.table_events import TableEvents
+
+    connection = settings.storage_connection or settings.queue_connection
+    documents, events, blobs = TableDocuments(connection), TableEvents(connection), AzureBlobs(connection)
+    return _Stores(documents, events, blobs, (documents.close, events.close, blobs.close))
 
 
 def _container_host(settings: Settings) -> ContainerHost:

@@ -25,6 +25,15 @@ class Settings:
     )
     public_web_url: str = setting("PUBLIC_WEB_URL", "http://localhost:4280", "Address of the web app")
     data_dir: str = setting("DATA_DIR", "data", "Folder of the local stores")
+    store: str = setting(
+        "STORE", "tinydb", "Where documents, events and blobs are kept: tinydb (files in DATA_DIR) or tables (Azure)"
+    )
+    storage_connection: str = setting(
+        "STORAGE_CONNECTION",
+        "",
+        "Connection string of the storage account with tables and blobs; empty: that of the queues",
+        secret=True,
+    )
     queue_connection: str = setting(
         "AzureWebJobsStorage", "", "Connection string of the storage account with the queues", secret=True
     )

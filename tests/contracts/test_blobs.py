@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 from shared.adapters.file_blobs import FileBlobs
 from shared.core.errors import Unavailable
 from shared.core.ports import Blobs
-from tests.fakes import FakeBlobs
+from tests.contracts.stores import STORES, blobs_of
 
 
-@pytest.fixture(params=["fake", "files"])
-def blobs(request: pytest.FixtureRequest, tmp_path: Path) -> Blobs:
-    return FakeBlobs() if request.param == "fake" else FileBlobs(tmp_path)
+@pytest.fixture(params=STORES)
+async def blobs(request: pytest.FixtureRequest, tmp_path: Path, storage: str) -> AsyncGenerator[Blobs]:
+    async with blobs_of(request.param, tmp_path, storage) as store:
+        yield store
 
 
 async def test_bytes_come_back_as_they_were(blobs):

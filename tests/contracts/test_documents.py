@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import orjson
@@ -14,14 +15,15 @@ from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core import ids
 from shared.core.errors import Exists, NotFound, PlatformError, Stale, Unavailable
 from shared.core.ports import ANY, Delete, Documents, Put
-from tests.fakes import FakeDocuments
+from tests.contracts.stores import STORES, documents_of
 
 BOARD = "boards/t0123456789"
 
 
-@pytest.fixture(params=["fake", "tinydb"])
-def documents(request: pytest.FixtureRequest, tmp_path: Path) -> Documents:
-    return FakeDocuments() if request.param == "fake" else TinyDbDocuments(tmp_path)
+@pytest.fixture(params=STORES)
+async def documents(request: pytest.FixtureRequest, tmp_path: Path, storage: str) -> AsyncGenerator[Documents]:
+    async with documents_of(request.param, tmp_path, storage) as store:
+        yield store
 
 
 async def ids_of(documents: Documents, **query) -> list[str]:

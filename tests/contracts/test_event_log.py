@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import orjson
@@ -13,15 +14,16 @@ import pytest
 from shared.adapters.jsonl_events import JsonlEvents
 from shared.core.errors import NotFound, PlatformError, Unavailable
 from shared.core.ports import EventLog, Json
-from tests.fakes import FakeEventLog
+from tests.contracts.stores import STORES, events_of
 
 TEAM = "t0123456789"
 RUN = f"run/run_{TEAM}_1"
 
 
-@pytest.fixture(params=["fake", "jsonl"])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> EventLog:
-    return FakeEventLog() if request.param == "fake" else JsonlEvents(tmp_path)
+@pytest.fixture(params=STORES)
+async def log(request: pytest.FixtureRequest, tmp_path: Path, storage: str) -> AsyncGenerator[EventLog]:
+    async with events_of(request.param, tmp_path, storage) as store:
+        yield store
 
 
 def event(id: str, **fields) -> Json:

@@ -14,7 +14,6 @@ from azure.storage.queue import TextBase64EncodePolicy
 from azure.storage.queue.aio import QueueServiceClient
 
 from local.cloud import LocalCloud
-from shared.adapters.tinydb_documents import TinyDbDocuments
 from tests.flows.world import (
     Json,
     Person,
@@ -24,6 +23,7 @@ from tests.flows.world import (
     make_workspace,
     run_card,
     run_in,
+    stored,
     until,
 )
 
@@ -94,9 +94,9 @@ class TestRepeatedMessages:
         self, ada: Person, place: Json, cloud: LocalCloud, queues: QueueServiceClient
     ):
         _, run = await run_card(ada, place["board_id"], "Told twice", BODY.replace("survived", "twice"))
-        documents = TinyDbDocuments(cloud.data)
         for _ in range(10):
-            kept = await documents.get(f"boards/{place['id']}", f"run/{run['id']}")
+            async with stored(cloud) as documents:
+                kept = await documents.get(f"boards/{place['id']}", f"run/{run['id']}")
             assert kept is not None
             message = {"version": 1, "run_id": run["id"], "epoch": kept.body["epoch"]}
             await _send(queues, "agent-runs", message, message, {**message, "epoch": 1})

@@ -6,9 +6,8 @@ from typing import Any
 import pytest
 
 from local.cloud import LocalCloud
-from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core.ports import Put
-from tests.flows.world import Json, Person, make_card, make_team, problem
+from tests.flows.world import Json, Person, make_card, make_team, problem, stored
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +19,13 @@ async def team(ada: Person) -> Json:
 async def broken_card(ada: Person, cloud: LocalCloud, team: Json) -> str:
     """A card whose document no longer is one, as a fault of ours would leave it."""
     card_id = (await make_card(ada, team["board_id"], "Broken"))["id"]
-    documents, partition = TinyDbDocuments(cloud.data), f"boards/{team['id']}"
-    kept = await documents.get(partition, f"card/{card_id}")
-    assert kept is not None
-    await documents.commit(partition, [Put(f"card/{card_id}", {"secret": "interior"}, kept.etag)])
-    yield card_id
-    await documents.commit(partition, [Put(f"card/{card_id}", kept.body, "*")])
+    partition = f"boards/{team['id']}"
+    async with stored(cloud) as documents:
+        kept = await documents.get(partition, f"card/{card_id}")
+        assert kept is not None
+        await documents.commit(partition, [Put(f"card/{card_id}", {"secret": "interior"}, kept.etag)])
+        yield card_id
+        await documents.commit(partition, [Put(f"card/{card_id}", kept.body, "*")])
 
 
 class TestProblem:

@@ -11,7 +11,6 @@ import pytest
 from local.cloud import LocalCloud
 from shared.adapters.file_secrets import FileSecrets
 from shared.adapters.standard_webhooks import StandardWebhooks
-from shared.adapters.tinydb_documents import TinyDbDocuments
 from tests.flows.world import (
     Json,
     Person,
@@ -24,6 +23,7 @@ from tests.flows.world import (
     problem,
     runs_of,
     started_run,
+    stored,
 )
 
 
@@ -52,7 +52,8 @@ async def place(ada: Person) -> Json:
 @pytest.fixture(scope="module")
 async def hook(ada: Person, place: Json, cloud: LocalCloud) -> Hook:
     agent_id = (await board_of(ada, place["board_id"]))["agents"]["agent_id"]
-    agent = await TinyDbDocuments(cloud.data).get(f"portal/agent/{agent_id}", "agent")
+    async with stored(cloud) as documents:
+        agent = await documents.get(f"portal/agent/{agent_id}", "agent")
     assert agent is not None
     secret = await FileSecrets(cloud.data).get(agent.body["secret_name"])
     assert secret is not None

@@ -14,8 +14,9 @@ import httpx
 from local.client import Client
 from local.cloud import LocalCloud
 from local.ports import CloudPorts
-from shared.adapters.tinydb_documents import TinyDbDocuments
-from shared.core.ports import Put
+from shared.bootstrap import adapters
+from shared.core.ports import Documents, Put
+from shared.core.settings import Settings
 from tests.contracts.pubsub_client import PubSubClient
 
 type Json = dict[str, Any]
@@ -30,10 +31,20 @@ async def started_cloud(
     data: Path, model_delay: float = 0, host_environ: dict[str, str] | None = None, **settings: str
 ) -> AsyncGenerator[LocalCloud]:
     """A cloud with the demo model and nothing of this process's settings but `settings`."""
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ} | settings
+    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    environ |= {"STORE": os.environ.get("KANBAN_TEST_STORE", "tinydb")} | settings
     ports = CloudPorts.free()
     async with LocalCloud(data, ports, environ, model_delay, browsable=False, host_environ=host_environ) as cloud:
         yield cloud
+
+
+@asynccontextmanager
+async def stored(cloud: LocalCloud) -> AsyncGenerator[Documents]:
+    """What the cloud keeps, whatever its store."""
+    ports = adapters(Settings.from_env(cloud.settings))
+    yield ports.documents
+    for close in ports.closers:
+        await close()
 
 
 class Person(Client):
@@ -96,10 +107,10 @@ async def until[T](look: Callable[[], Awaitable[T | None]], within: float = 30, 
 
 async def rewrite(cloud: LocalCloud, partition: str, id: str, **changes: Any) -> None:
     """Change a kept document, as time would: flow tests cannot wait for a month."""
-    documents = TinyDbDocuments(cloud.data)
-    kept = await documents.get(partition, id)
-    assert kept is not None, f"{partition} has no {id}"
-    await documents.commit(partition, [Put(id, kept.body | changes, kept.etag)])
+    async with stored(cloud) as documents:
+        kept = await documents.get(partition, id)
+        assert kept is not None, f"{partition} has no {id}"
+        await documents.commit(partition, [Put(id, kept.body | changes, kept.etag)])
 
 
 # -- tasks ------------------------------------------------------------------------------------------

@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from shared.core.errors import PlatformError, Unavailable
+from shared.core.errors import Unavailable
 
 if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
     from azure.data.tables.aio import TableClient
 
 CHUNK = 64 * 1024
 """Bytes of one property."""
-MOST_CHUNKS = 15
-"""An entity holds 1 MiB; the rest is for its keys."""
-BATCH_BYTES = 3 * 1024 * 1024
-"""Bytes of bodies in one batch: as base64 they stay below its 4 MiB."""
-MOST_OPS = 100
 
 type Entity = dict[str, Any]
 type Operation = tuple[Any, ...]
 """As TableClient.submit_transaction takes it."""
-
-
-class TooManyBytes(PlatformError):
-    """One document, or one commit, is larger than Table Storage takes."""
-
-    status, type, title = 413, "too-large", "Too large to keep"
 
 
 class Lost(Unavailable):
@@ -133,9 +122,7 @@ _AWAY = "The table storage does not answer. Try again in a moment."
 
 
 def chunks(raw: bytes) -> Entity:
-    """The properties that hold `raw`. Raises TooManyBytes."""
-    if len(raw) > CHUNK * MOST_CHUNKS:
-        raise TooManyBytes(f"A document of {len(raw)} bytes: at most {CHUNK * MOST_CHUNKS} can be kept. Shorten it.")
+    """The properties that hold `raw`."""
     return {f"b{n:02d}": raw[start : start + CHUNK] for n, start in enumerate(range(0, len(raw), CHUNK))}
 
 

@@ -5,24 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from shared.adapters import layout, table_keys
-from shared.adapters.storage_tables import (
-    BATCH_BYTES,
-    MOST_OPS,
-    Entity,
-    Lost,
-    Operation,
-    Refused,
-    StorageTable,
-    TooManyBytes,
-    chunks,
-    joined,
-)
+from shared.adapters.storage_tables import Entity, Lost, Operation, Refused, StorageTable, chunks, joined
 from shared.core import ids
-from shared.core.errors import Exists, NotFound, PlatformError, Stale, Unavailable
+from shared.core.errors import Exists, NotFound, PlatformError, Stale, TooLarge, Unavailable
 from shared.core.groups import Groups
+from shared.core.partitions import LARGEST_COMMIT, MOST_OPS, checked
 from shared.core.ports import ANY, Doc, Op, Put
 
 _TRIES = 3
@@ -53,19 +41,14 @@ class TableDocuments:
         return [_doc(entity) for entity in await self._table.query(_partition_key(partition), start, end, limit)]
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
-        if len(ops) > MOST_OPS:
-            raise ValueError(f"a commit of {len(ops)} operations: at most {MOST_OPS} are allowed")
-        if len({op.id for op in ops}) < len(ops) or not all(op.id for op in ops):
-            raise ValueError("every operation of a commit needs an id of its own")
+        bodies = checked(ops)
         _partition_key(partition)
         if not ops:
             return {}
         for op in ops:
             if op.etag not in (None, ANY) and not _MOMENT.fullmatch(str(op.etag)):
                 raise _stale(op.id)  # no version ever had it, and the service would not understand it
-        work = {op.id: (op, orjson.dumps(op.body) if isinstance(op, Put) else b"") for op in ops}
-        if _bytes(work) > BATCH_BYTES:
-            raise TooManyBytes(f"A change of {_bytes(work)} bytes at once: at most {BATCH_BYTES} can be kept.")
+        work = {op.id: (op, raw) for op, raw in zip(ops, bodies, strict=True)}
         return await self._groups.post(partition, work)
 
     async def close(self) -> None:
@@ -141,7 +124,7 @@ def _fitting(works: list[Work]) -> list[Work]:
     size = 0
     for place, work in enumerate(works):
         size += _bytes(work)
-        if place and (len(taken) + len(work) > MOST_OPS or size > BATCH_BYTES or not taken.isdisjoint(work)):
+        if place and (len(taken) + len(work) > MOST_OPS or size > LARGEST_COMMIT or not taken.isdisjoint(work)):
             return works[:place]
         taken.update(work)
     return works
@@ -177,7 +160,7 @@ def _refusal(refused: Refused, id: str) -> PlatformError:
         case "UpdateConditionNotSatisfied" | "ResourceNotFound":
             return _stale(id)
         case "RequestBodyTooLarge" | "EntityTooLarge" | "PropertyValueTooLarge" | "ContentLengthExceeded":
-            return TooManyBytes("This change is larger than the table storage takes at once.")
+            return TooLarge("This change is larger than the table storage takes at once.")
         case code:
             return Unavailable(f"The table storage refuses this change ({code or 'no reason given'}).")
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import orjson
 
 from shared.adapters import layout, table_keys
-from shared.adapters.storage_tables import BATCH_BYTES, Lost, Operation, Refused, StorageTable, chunks, joined
+from shared.adapters.storage_tables import Lost, Operation, Refused, StorageTable, chunks, joined
 from shared.core.errors import Unavailable
 from shared.core.groups import Groups
+from shared.core.partitions import LARGEST_COMMIT
 from shared.core.ports import Json
 
 _HEAD = "head"
@@ -134,7 +135,7 @@ def _fitting(events: list[Json]) -> list[Json]:
     size = 0
     for place, event in enumerate(events[:_MOST_EVENTS]):
         size += len(orjson.dumps(event))
-        if place and size > BATCH_BYTES:
+        if place and size > LARGEST_COMMIT:
             return events[:place]
     return events[:_MOST_EVENTS]
 

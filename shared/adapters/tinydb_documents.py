@@ -9,15 +9,13 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
 from shared.adapters import layout
 from shared.adapters.durable_files import storage_errors
 from shared.adapters.journaled_file import Change, JournaledFile, Listing
 from shared.core.groups import Groups
+from shared.core.partitions import checked
 from shared.core.ports import Doc, Op, Put
 
-MOST_OPS = 100
 _OPEN_FILES = 256
 
 type Work = tuple[str, list[Change]]
@@ -39,14 +37,13 @@ class TinyDbDocuments:
         return (await self._listing(partition)).query(prefix, after, limit)
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
-        if len(ops) > MOST_OPS:
-            raise ValueError(f"a commit of {len(ops)} operations: at most {MOST_OPS} are allowed")
-        if len({op.id for op in ops}) < len(ops) or not all(op.id for op in ops):
-            raise ValueError("every operation of a commit needs an id of its own")
+        bodies = checked(ops)
         path = self._path(partition)
         if not ops:
             return {}
-        changes = [Change(op.id, op.etag, orjson.dumps(op.body) if isinstance(op, Put) else None) for op in ops]
+        changes = [
+            Change(op.id, op.etag, raw if isinstance(op, Put) else None) for op, raw in zip(ops, bodies, strict=True)
+        ]
         return await self._groups.post(str(path), (partition, changes))
 
     async def close(self) -> None:

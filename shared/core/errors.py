@@ -65,6 +65,12 @@ class Stale(PlatformError):
     status, type, title = 412, "stale", "Changed in the meantime"
 
 
+class TooLarge(PlatformError):
+    """More than can be kept at once."""
+
+    status, type, title = 413, "too-large", "Too large"
+
+
 class Invalid(PlatformError):
     """Well-formed, but not valid."""
 

@@ -14,12 +14,13 @@ from shared.core.clock import Clock, iso, parse
 from shared.core.errors import PlatformError, Stale
 from shared.core.groups import Groups
 from shared.core.log import Log
+from shared.core.partitions import MOST_OPS
 from shared.core.ports import ANY, Delete, Doc, Documents, Json, Op, Put
 
 log = Log(__name__)
 
 SHARDS = tuple(f"open/{n:02d}" for n in range(16))
-MOST_OPS = 100
+
 _FLUSH_SECONDS = 5
 """Whoever waits for a commit waits no longer for a queue that hangs; the sweeper sends what is left."""
 _FRESH_SECONDS = 5

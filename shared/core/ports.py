@@ -62,7 +62,7 @@ class Documents(Protocol):
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
         """All or nothing, at most 100 ops, each id at most once. Returns the new etag of each Put id.
 
-        Raises Exists (create of what is there) or Stale (etag mismatch, or the document is gone).
+        Raises Exists (create of what is there), Stale (etag mismatch, or the document is gone) or TooLarge.
         """
         ...
 

@@ -5,14 +5,16 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from shared.adapters.table_documents import TableDocuments
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core.errors import Stale
-from shared.core.ports import ANY, Put
+from shared.core.partitions import drop
+from shared.core.ports import ANY, Documents, Put
 
 BOARD = "boards/t0123456789"
 
 
-async def increments(documents: TinyDbDocuments) -> None:
+async def increments(documents: Documents) -> None:
     done = 0
     while done < 50:
         doc = await documents.get(BOARD, "counter")
@@ -24,7 +26,7 @@ async def increments(documents: TinyDbDocuments) -> None:
             continue
 
 
-async def pairs(documents: TinyDbDocuments) -> None:
+async def pairs(documents: Documents) -> None:
     """Writes two documents that must always be equal, large enough that a write takes a while."""
     before = await documents.get(BOARD, "left")
     for n in count(before.body["n"] + 1 if before else 1):
@@ -33,4 +35,15 @@ async def pairs(documents: TinyDbDocuments) -> None:
         print(n, flush=True)
 
 
-asyncio.run({"increments": increments, "pairs": pairs}[sys.argv[1]](TinyDbDocuments(Path(sys.argv[2]))))
+async def drops(documents: Documents) -> None:
+    print("dropping", flush=True)
+    await drop(documents, BOARD)
+
+
+def store(place: str) -> Documents:
+    """`place` is a data folder, or a connection string and a table, joined by `|`."""
+    connection, _, table = place.partition("|")
+    return TableDocuments(connection, table) if table else TinyDbDocuments(Path(place))
+
+
+asyncio.run({"increments": increments, "pairs": pairs, "drops": drops}[sys.argv[1]](store(sys.argv[2])))

@@ -7,17 +7,21 @@ import subprocess
 import sys
 from collections.abc import AsyncGenerator
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import pytest
 
+from shared.adapters.table_documents import TableDocuments
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core import ids
-from shared.core.errors import Exists, NotFound, PlatformError, Stale, Unavailable
+from shared.core.errors import Exists, NotFound, PlatformError, Stale, TooLarge, Unavailable
+from shared.core.partitions import LARGEST_COMMIT, LARGEST_DOCUMENT, clone, drop
 from shared.core.ports import ANY, Delete, Documents, Put
 from tests.contracts.stores import STORES, documents_of
 
 BOARD = "boards/t0123456789"
+COPY = "boards/t9876543210"
 
 
 @pytest.fixture(params=STORES)
@@ -265,32 +269,125 @@ class TestTinyDbFiles:
         await documents.close()
         assert orjson.loads((tmp_path / "portal" / "portal.json").read_bytes()).keys() == {"_journal"}
 
-    async def test_two_processes_lose_no_increment(self, tmp_path):
-        documents = TinyDbDocuments(tmp_path)
+
+class TestProcesses:
+    """A second process at work on the same documents; `place` says to it where they are."""
+
+    @pytest.fixture(params=["files", "azure"])
+    async def place(self, request: pytest.FixtureRequest, tmp_path: Path, storage: str) -> str:
+        return str(tmp_path) if request.param == "files" else f"{storage}|d{uuid4().hex}"
+
+    @pytest.fixture
+    async def documents(self, place: str) -> AsyncGenerator[Documents]:
+        connection, _, table = place.partition("|")
+        store = TableDocuments(connection, table) if table else TinyDbDocuments(Path(place))
+        yield store
+        await store.close()
+
+    async def test_two_processes_lose_no_increment(self, documents, place):
         await documents.commit(BOARD, [Put("counter", {"n": 0})])
-        children = [start("increments", tmp_path) for _ in range(2)]
+        children = [start("increments", place) for _ in range(2)]
         assert [await asyncio.to_thread(child.wait, 60) for child in children] == [0, 0]
         for child in children:
             child.stdout.close()
         assert (await documents.get(BOARD, "counter")).body == {"n": 100}
 
-    async def test_a_kill_in_the_middle_of_writing_tears_nothing(self, tmp_path):
-        documents = TinyDbDocuments(tmp_path)
+    async def test_a_kill_in_the_middle_of_writing_tears_nothing(self, documents, place):
         for pause in (0.01, 0.03, 0.05, 0.07, 0.09):
-            child = start("pairs", tmp_path)
-            acknowledged = [child.stdout.readline()]
+            child = start("pairs", place)
+            acknowledged = [await asyncio.to_thread(child.stdout.readline)]
             await asyncio.sleep(pause)
             child.send_signal(signal.SIGKILL)
             acknowledged += child.stdout.readlines()
             child.wait(10)
             child.stdout.close()
-            left, right = (await documents.get(BOARD, "left")).body, (await documents.get(BOARD, "right")).body
+            left, right = [doc.body for doc in await documents.query(BOARD) if doc.id in ("left", "right")]
             assert left == right
             whole = [line for line in acknowledged if line.endswith(b"\n")]
             assert left["n"] >= int(whole[-1])
             await asyncio.wait_for(documents.commit(BOARD, [Put("after", {"n": 1}, ANY)]), 5)
 
+    async def test_a_drop_that_was_killed_goes_on_when_repeated(self, documents, place):
+        for start_ in range(0, 2_000, 100):
+            await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])
+        child = start("drops", place)
+        await asyncio.to_thread(child.stdout.readline)
+        while len(await documents.query(BOARD, limit=2_000)) == 2_000:
+            await asyncio.sleep(0.001)
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        child.stdout.close()
+        await drop(documents, BOARD)
+        await drop(documents, BOARD)
+        assert await documents.query(BOARD) == []
 
-def start(work: str, root: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.contracts.documents_child", work, str(root)]
+
+class TestSize:
+    @pytest.mark.parametrize("text", ["x" * 200_000, "🂡" * 60_000, "x" * 65_526 + "🂡é" * 20, '\x00\u2028"'])
+    async def test_large_and_strange_bodies_come_back_whole(self, documents, text):
+        await documents.commit(BOARD, [Put("card/1", {"body": text})])
+        assert (await documents.get(BOARD, "card/1")).body == {"body": text}
+        assert (await documents.query(BOARD))[0].body == {"body": text}
+
+    async def test_too_large_a_document_is_refused_and_nothing_is_written(self, documents):
+        await documents.commit(BOARD, [Put("card/0", {"body": "x" * (LARGEST_DOCUMENT - 20)})])
+        with pytest.raises(TooLarge, match="Shorten it"):
+            await documents.commit(BOARD, [Put("card/1", {}), Put("card/2", {"body": "x" * LARGEST_DOCUMENT})])
+        assert await ids_of(documents) == ["card/0"]
+
+    async def test_too_large_a_commit_is_refused_and_the_largest_one_passes(self, documents):
+        third = {"body": "x" * (LARGEST_COMMIT // 4 - 20)}
+        with pytest.raises(TooLarge, match="Change less at once"):
+            await documents.commit(BOARD, [Put(f"card/{n}", third) for n in range(5)])
+        assert await ids_of(documents) == []
+        await documents.commit(BOARD, [Put(f"card/{n}", third) for n in range(4)])
+        assert len(await ids_of(documents)) == 4
+
+
+class TestTenThousand:
+    async def test_are_listed_paged_and_dropped(self, documents):
+        for start_ in range(0, 10_000, 100):
+            await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])
+        docs = await documents.query(BOARD, "card/")
+        assert [doc.body["n"] for doc in docs] == list(range(10_000))
+        page = await documents.query(BOARD, "card/", after="card/04999", limit=1_500)
+        assert [doc.id for doc in page] == [f"card/{n:05d}" for n in range(5_000, 6_500)]
+        await drop(documents, BOARD)
+        assert await documents.query(BOARD, limit=1) == []
+
+
+class TestClone:
+    async def test_it_is_the_source_at_one_moment_while_writes_go_on(self, documents):
+        """Two documents that are always written together agree in the copy, and the rest is there."""
+        await documents.commit(BOARD, [Put(f"card/{n:03d}", {"n": 0}) for n in range(100)])
+        writing = asyncio.create_task(self.write_pairs(documents))
+        await clone(documents, BOARD, COPY)
+        writing_went_on = not writing.done()
+        await writing
+        copied = {doc.id: doc.body["n"] for doc in await documents.query(COPY)}
+        assert writing_went_on or copied["card/000"] == 25
+        assert len(copied) == 100
+        assert copied["card/000"] == copied["card/099"]
+
+    async def write_pairs(self, documents: Documents) -> None:
+        for n in range(1, 26):
+            await documents.commit(BOARD, [Put("card/000", {"n": n}, ANY), Put("card/099", {"n": n}, ANY)])
+            await asyncio.sleep(0.01 if n < 20 else 0.3)
+
+    async def test_more_documents_than_a_page_are_copied(self, documents):
+        for start_ in range(0, 1_200, 100):
+            await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])
+        await clone(documents, BOARD, COPY)
+        assert [doc.body["n"] for doc in await documents.query(COPY)] == list(range(1_200))
+
+    async def test_repeating_it_brings_the_copy_up_to_date(self, documents):
+        await documents.commit(BOARD, [Put("a", {"n": 1}), Put("b", {"n": 1}), Put("outbox/1/000", {})])
+        await clone(documents, BOARD, COPY)
+        await documents.commit(BOARD, [Put("a", {"n": 2}, ANY), Delete("b"), Put("c", {"n": 1})])
+        await clone(documents, BOARD, COPY)
+        assert [(doc.id, doc.body["n"]) for doc in await documents.query(COPY)] == [("a", 2), ("c", 1)]
+
+
+def start(work: str, place: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.contracts.documents_child", work, place]
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])

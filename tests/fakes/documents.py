@@ -4,10 +4,9 @@ import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
-import orjson
-
 from shared.adapters import layout
 from shared.core.errors import Exists, Stale
+from shared.core.partitions import checked
 from shared.core.ports import ANY, Delete, Doc, Op, Put
 
 
@@ -28,19 +27,16 @@ class FakeDocuments:
         return [Doc(key, rows[key][1], rows[key][0]) for key in found[:limit]]
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
-        if len(ops) > 100:
-            raise ValueError(f"a commit of {len(ops)} operations: at most 100 are allowed")
-        if len({op.id for op in ops}) < len(ops) or not all(op.id for op in ops):
-            raise ValueError("every operation of a commit needs an id of its own")
+        bodies = checked(ops)
         rows = dict(self._rows(partition))
         etags: dict[str, str] = {}
-        for op in ops:
+        for op, raw in zip(ops, bodies, strict=True):
             _check(op, rows.get(op.id))
             if isinstance(op, Delete):
                 rows.pop(op.id, None)
             else:
                 etags[op.id] = f"v{next(self._versions)}"
-                rows[op.id] = (etags[op.id], orjson.dumps(op.body))
+                rows[op.id] = (etags[op.id], raw)
         self.partitions[partition] = rows
         return etags
 

@@ -2,7 +2,7 @@
 PYTHON := .venv/bin/python
 export KANBAN_STARTED_AT := $(shell python3 -c 'import time; print(time.time())')
 
-.PHONY: setup start test check demo reset bench types
+.PHONY: setup start test test-flows test-all check demo reset bench types
 
 setup: ## Install and build whatever changed
 	@python3 local/install.py
@@ -16,6 +16,12 @@ demo: setup ## REPO=<path or URL> CARD=<markdown file>: the main job without a b
 test: setup ## All tests
 	@npm test --silent --prefix static_web
 	@exec $(PYTHON) -m pytest $(ARGS)
+
+test-flows: setup ## What people do, on KANBAN_TEST_STORE=tinydb|tables
+	@exec $(PYTHON) -m pytest tests/flows/test_boards.py tests/flows/test_teams.py tests/flows/test_workspaces.py tests/flows/test_runs.py $(ARGS)
+
+test-all: test ## All tests, and the flows on every store
+	@KANBAN_TEST_STORE=tables $(MAKE) --no-print-directory test-flows
 
 check: setup ## Lint, format, types, architecture, docs, audits
 	@exec $(PYTHON) -m local.check

@@ -129,7 +129,9 @@ async def frail(stage: Stage, tmp_path_factory: pytest.TempPathFactory, source: 
     require(os.geteuid() == 0 and FAKETIME.exists(), "Mounting a small disk and setting a clock: as root, libfaketime.")
     disk, beside = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("beside")
     clock = disk / "clock"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], check=True)
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], check=False)
+    if mounted.returncode:
+        pytest.skip("This root may not mount a disk: run it where it may (CAP_SYS_ADMIN).")
     try:
         clock.write_text("+0")
         for outside in ("jobs", "github"):  # on other machines in earnest
@@ -162,7 +164,7 @@ class TestPartsKilled:
             during = [work.hand_out(), work.found_all()] if away else []
             await asyncio.gather(asyncio.sleep(away), *during)
             await child.start()
-            table.append(await stage.recovered(work, f"{part} killed", in_order=part != "function host"))
+            table.append(await stage.recovered(work, f"{part} killed"))
 
 
 class TestFullDisk:
@@ -178,7 +180,7 @@ class TestFullDisk:
             filler.unlink()
             (frail.cloud.data / "more").unlink(missing_ok=True)
             await during
-            table.append(await frail.recovered(work, "disk full, then room made", in_order=False))
+            table.append(await frail.recovered(work, "disk full, then room made"))
 
 
 class TestJumpingClock:

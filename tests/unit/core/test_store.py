@@ -251,6 +251,43 @@ class TestCrash:
         assert len(world.open_rows("outbox~")) == 1
 
 
+class TestOrder:
+    """Events get their sequence in the order of the changes, whatever came between."""
+
+    def named(self, name: str) -> Commit:
+        return Commit(PARTITION, [Put("team", {"name": name}, "*")], [provisioned(name)])
+
+    async def test_what_a_dead_process_left_goes_before_what_another_one_commits(self, world: StoreWorld) -> None:
+        append = world.events.append
+
+        async def crash(*_: object) -> list[int]:
+            raise Crash
+
+        world.events.append = crash  # type: ignore[method-assign]
+        with pytest.raises(Crash):
+            await world.store.commit(self.named("first"))
+        world.events.append = append  # type: ignore[method-assign]
+        world.clock.advance(2)
+        await world.another_store().commit(self.named("second"))
+        assert [event["data"]["name"] for event in await world.subject(SUBJECT)] == ["first", "second"]
+
+    async def test_what_could_not_be_kept_goes_before_later_changes(self, world: StoreWorld) -> None:
+        append = world.events.append
+
+        async def no_room(*_: object) -> list[int]:
+            raise Unavailable("disk full")
+
+        await world.store.commit(self.named("zeroth"))
+        world.events.append = no_room  # type: ignore[method-assign]
+        await world.store.commit(self.named("first"))
+        world.events.append = append  # type: ignore[method-assign]
+        await world.store.commit(self.named("second"))
+        await world.store.idle()
+        names = [event["data"]["name"] for event in await world.subject(SUBJECT)]
+        assert names == ["zeroth", "first", "second"]
+        assert world.rows(PARTITION) == ["team"]
+
+
 class TestSweep:
     async def test_fresh_tickets_are_their_makers_business(self, world: StoreWorld) -> None:
         world.queues.down = True

@@ -8,6 +8,7 @@ from shared.adapters.file_secrets import FileSecrets
 from shared.adapters.http_webhooks import HttpWebhooks
 from shared.adapters.jsonl_events import JsonlEvents
 from shared.adapters.jwt_tokens import JwtTokens
+from shared.adapters.managed_identity import ManagedIdentity
 from shared.adapters.standard_webhooks import StandardWebhooks
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.agents.changes import RunChanges, RunDefaults
@@ -128,9 +129,8 @@ def adapters(settings: Settings) -> Ports:
     from shared.adapters.web_pubsub import WebPubSubRealtime
 
     clock = SystemClock()
-    root = settings.data_path
-    stores = _stores(settings)
-    secrets = FileSecrets(root)
+    identity = ManagedIdentity(settings.identity_client_id)
+    stores = _stores(settings, identity)
     queues = StorageQueues(settings.queue_connection)
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
     counters = RedisCounters(settings.redis_url)
@@ -141,7 +141,7 @@ def adapters(settings: Settings) -> Ports:
         documents=stores.documents,
         event_log=stores.event_log,
         blobs=stores.blobs,
-        secrets=secrets,
+        secrets=stores.secrets,
         queues=queues,
         realtime=realtime,
         counters=counters,
@@ -151,7 +151,7 @@ def adapters(settings: Settings) -> Ports:
             settings.entra_client_secret,
             settings.entra_allowed_tenants,
         ),
-        tokens=JwtTokens(secrets, settings.public_api_url, clock),
+        tokens=JwtTokens(stores.secrets, settings.public_api_url, clock),
         repositories=GitHubRepositories(
             settings.github_api_url,
             settings.github_org,
@@ -164,7 +164,15 @@ def adapters(settings: Settings) -> Ports:
         sender=sender,
         signer=StandardWebhooks(),
         clock=clock,
-        closers=(queues.close, realtime.close, counters.close, upstream.close, sender.close, *stores.closers),
+        closers=(
+            queues.close,
+            realtime.close,
+            counters.close,
+            upstream.close,
+            sender.close,
+            *stores.closers,
+            identity.close,
+        ),
     )
 
 
@@ -173,13 +181,16 @@ class _Stores:
     documents: Documents
     event_log: EventLog
     blobs: Blobs
+    secrets: Secrets
     closers: tuple[Callable[[], Awaitable[None]], ...]
 
 
-def _stores(settings: Settings) -> _Stores:
+def _stores(settings: Settings, identity: ManagedIdentity) -> _Stores:
+    root = settings.data_path
+    secrets, close_secrets = _secrets(settings, identity)
     if settings.store == "tinydb":
-        files = TinyDbDocuments(settings.data_path)
-        return _Stores(files, JsonlEvents(settings.data_path), FileBlobs(settings.data_path), (files.close,))
+        files = TinyDbDocuments(root)
+        return _Stores(files, JsonlEvents(root), FileBlobs(root), secrets, (files.close, *close_secrets))
     if settings.store != "tables":
         raise Invalid(f"STORE={settings.store!r} is not a store. Use: tinydb, tables.")
     from shared.adapters.azure_blobs import AzureBlobs
@@ -187,8 +198,20 @@ def _stores(settings: Settings) -> _Stores:
     from shared.adapters.table_events import TableEvents
 
     connection = settings.storage_connection or settings.queue_connection
-    documents, events, blobs = TableDocuments(connection), TableEvents(connection), AzureBlobs(connection)
-    return _Stores(documents, events, blobs, (documents.close, events.close, blobs.close))
+    documents = TableDocuments(connection, identity=identity)
+    events, blobs = TableEvents(connection, identity=identity), AzureBlobs(connection, identity=identity)
+    return _Stores(documents, events, blobs, secrets, (documents.close, events.close, blobs.close, *close_secrets))
+
+
+def _secrets(
+    settings: Settings, identity: ManagedIdentity
+) -> tuple[Secrets, tuple[Callable[[], Awaitable[None]], ...]]:
+    if not settings.key_vault_url:
+        return FileSecrets(settings.data_path), ()
+    from shared.adapters.key_vault_secrets import KeyVaultSecrets
+
+    vault = KeyVaultSecrets(settings.key_vault_url, identity)
+    return vault, (vault.close,)
 
 
 def _container_host(settings: Settings) -> ContainerHost:

@@ -5,20 +5,25 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from shared.adapters import layout
+from shared.adapters.storage_account import identity_endpoint
 from shared.core.errors import Unavailable
 
 if TYPE_CHECKING:  # only when first used: the SDK takes long to import
+    from azure.core.credentials_async import AsyncTokenCredential
     from azure.storage.blob.aio import ContainerClient
 
 
 class AzureBlobs:
     """Blobs in the container `blobs` of the account that `connection_string` names."""
 
-    def __init__(self, connection_string: str, container: str = "blobs") -> None:
-        self._connection_string, self._container = connection_string, container
+    def __init__(
+        self, connection_string: str, container: str = "blobs", identity: AsyncTokenCredential | None = None
+    ) -> None:
+        """`identity` opens the account of a connection string without a key."""
+        self._connection_string, self._container, self._identity = connection_string, container, identity
         self._connected: ContainerClient | None = None
 
     async def put(self, name: str, data: bytes) -> None:
@@ -79,9 +84,14 @@ class AzureBlobs:
 
         if self._connected is None:
             try:
-                self._connected = ContainerClient.from_connection_string(
-                    self._connection_string, self._container, retry_total=2, connection_timeout=3, read_timeout=20
-                )
+                options: dict[str, Any] = {"retry_total": 2, "connection_timeout": 3, "read_timeout": 20}
+                endpoint = identity_endpoint(self._connection_string, "Blob")
+                if endpoint and self._identity:
+                    self._connected = ContainerClient(endpoint, self._container, self._identity, **options)
+                else:
+                    self._connected = ContainerClient.from_connection_string(
+                        self._connection_string, self._container, **options
+                    )
             except ValueError as error:
                 raise Unavailable("The blob storage is not configured: check STORAGE_CONNECTION.") from error
         return self._connected

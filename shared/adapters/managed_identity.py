@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:  # azure-identity takes 0.3 s to import: only when a token is needed
+    from types import TracebackType
+
     from azure.core.credentials import AccessToken
     from azure.identity.aio import ManagedIdentityCredential
 
@@ -31,5 +33,10 @@ class ManagedIdentity:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(self, *_: object) -> None:
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
         await self.close()

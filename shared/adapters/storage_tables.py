@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from shared.adapters.storage_account import identity_endpoint
 from shared.core.errors import Unavailable
 
 if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
+    from azure.core.credentials_async import AsyncTokenCredential
     from azure.data.tables.aio import TableClient
 
 CHUNK = 64 * 1024
@@ -31,8 +33,9 @@ class Refused(Exception):
 
 
 class StorageTable:
-    def __init__(self, connection_string: str, name: str) -> None:
-        self._connection_string, self._name = connection_string, name
+    def __init__(self, connection_string: str, name: str, identity: AsyncTokenCredential | None = None) -> None:
+        """`identity` opens the account of a connection string without a key."""
+        self._connection_string, self._name, self._identity = connection_string, name, identity
         self._connected: TableClient | None = None
 
     async def submit(self, operations: Sequence[Operation]) -> list[Mapping[str, Any]]:
@@ -110,9 +113,12 @@ class StorageTable:
         if self._connected is None:
             try:
                 # A write that the SDK repeats after a lost answer would meet itself; who writes here looks it up.
-                self._connected = TableClient.from_connection_string(
-                    self._connection_string, self._name, retry_total=0, connection_timeout=3, read_timeout=20
-                )
+                options: dict[str, Any] = {"retry_total": 0, "connection_timeout": 3, "read_timeout": 20}
+                endpoint = identity_endpoint(self._connection_string, "Table")
+                if endpoint and self._identity:
+                    self._connected = TableClient(endpoint, self._name, credential=self._identity, **options)
+                else:
+                    self._connected = TableClient.from_connection_string(self._connection_string, self._name, **options)
             except ValueError as error:
                 raise Unavailable("The table storage is not configured: check STORAGE_CONNECTION.") from error
         return self._connected

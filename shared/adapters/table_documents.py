@@ -1,9 +1,11 @@
 """Documents in Azure Table Storage: a partition is a PartitionKey, a document an entity, a commit one batch."""
 
+from __future__ import annotations
+
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from shared.adapters import layout, table_keys
 from shared.adapters.storage_tables import Entity, Lost, Operation, Refused, StorageTable, chunks, joined
@@ -12,6 +14,9 @@ from shared.core.errors import Exists, NotFound, PlatformError, Stale, TooLarge,
 from shared.core.groups import Groups
 from shared.core.partitions import LARGEST_COMMIT, MOST_OPS, checked
 from shared.core.ports import ANY, Doc, Op, Put
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
 
 _TRIES = 3
 _MARK = "c"
@@ -27,8 +32,10 @@ type Work = dict[str, tuple[Op, bytes]]
 class TableDocuments:
     """Documents in the table `documents` of the account that `connection_string` names."""
 
-    def __init__(self, connection_string: str, table: str = "documents") -> None:
-        self._table = StorageTable(connection_string, table)
+    def __init__(
+        self, connection_string: str, table: str = "documents", identity: AsyncTokenCredential | None = None
+    ) -> None:
+        self._table = StorageTable(connection_string, table, identity)
         self._groups = Groups[Work, dict[str, str]](self._commit_group)
 
     async def get(self, partition: str, id: str) -> Doc | None:

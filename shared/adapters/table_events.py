@@ -4,9 +4,12 @@ An append is one batch: the head moves on under its etag, so sequences have no g
 written once, so an event that is there already is refused and keeps its sequence.
 """
 
+from __future__ import annotations
+
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -16,6 +19,9 @@ from shared.core.errors import Unavailable
 from shared.core.groups import Groups
 from shared.core.partitions import LARGEST_COMMIT
 from shared.core.ports import Json
+
+if TYPE_CHECKING:
+    from azure.core.credentials_async import AsyncTokenCredential
 
 _HEAD = "head"
 _MOST_EVENTS = 49
@@ -30,8 +36,10 @@ type Head = tuple[int, str | None]
 class TableEvents:
     """An EventLog in the table `events` of the account that `connection_string` names."""
 
-    def __init__(self, connection_string: str, table: str = "events") -> None:
-        self._table = StorageTable(connection_string, table)
+    def __init__(
+        self, connection_string: str, table: str = "events", identity: AsyncTokenCredential | None = None
+    ) -> None:
+        self._table = StorageTable(connection_string, table, identity)
         self._heads: OrderedDict[str, Head] = OrderedDict()
         self._groups = Groups[Sequence[Json], list[int]](self._append_group)
 

@@ -31,8 +31,17 @@ class Settings:
     storage_connection: str = setting(
         "STORAGE_CONNECTION",
         "",
-        "Connection string of the storage account with tables and blobs; empty: that of the queues",
+        "Connection string of the storage account with tables and blobs; empty: that of the queues; without a key "
+        "(AccountName=...) the managed identity opens it",
         secret=True,
+    )
+    key_vault_url: str = setting(
+        "KEY_VAULT_URL",
+        "",
+        "Key Vault that keeps the secrets, https://<vault>.vault.azure.net; empty: files in DATA_DIR",
+    )
+    identity_client_id: str = setting(
+        "AZURE_CLIENT_ID", "", "Client id of the user-assigned managed identity; empty: the system-assigned one"
     )
     queue_connection: str = setting(
         "AzureWebJobsStorage", "", "Connection string of the storage account with the queues", secret=True

@@ -153,8 +153,9 @@ def _platform_secrets(job: Job) -> None:
     """What the settings and the secret store hold."""
     known = Settings.from_env(job.cloud.settings)
     for item in fields(Settings):
-        if item.metadata["secret"] and item.name != "redis_url":  # an address without a password here
-            job.secrets[item.metadata["env"]] = getattr(known, item.name)
+        value = getattr(known, item.name)
+        if item.metadata["secret"] and value and item.name != "redis_url":  # an address without a password here
+            job.secrets[item.metadata["env"]] = value
     for name in ("AzureWebJobsStorage", "WEB_PUBSUB_CONNECTION_STRING"):
         parts = dict(part.split("=", 1) for part in job.secrets[name].split(";") if "=" in part)
         job.secrets[f"key in {name}"] = parts.get("AccountKey") or parts["AccessKey"]

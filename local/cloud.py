@@ -19,7 +19,7 @@ from local.github.config import GitHubConfig
 from local.keys import app_key
 from local.ports import CloudPorts, require_all_free
 from local.valkey import Valkey
-from shared.adapters.process_host import stop_all
+from shared.adapters.process_folders import stop_all
 
 ROOT = Path(__file__).parents[1]
 ORG = "kanban"

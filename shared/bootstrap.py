@@ -24,6 +24,7 @@ from shared.boards.cards import CardService
 from shared.boards.service import BoardService
 from shared.boards.steps import BoardSteps
 from shared.core.access import Access
+from shared.core.addresses import ContainerAddresses
 from shared.core.boards import BoardRepository
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Invalid
@@ -37,6 +38,7 @@ from shared.core.ports import (
     Documents,
     EventLog,
     IdentityProvider,
+    Limits,
     Queues,
     Realtime,
     Repositories,
@@ -215,11 +217,24 @@ def _secrets(
 
 
 def _container_host(settings: Settings) -> ContainerHost:
-    if settings.container_host != "process":
-        raise Invalid(f"CONTAINER_HOST={settings.container_host!r} is not a driver. Use: process.")
-    from shared.adapters.process_host import ProcessHost
+    limits = Limits(settings.agent_memory_mb, settings.agent_processes, settings.agent_cpus)
+    if settings.container_host == "process":
+        from shared.adapters.process_host import ProcessHost
 
-    return ProcessHost(settings.data_path)
+        return ProcessHost(settings.data_path, limits=limits)
+    if settings.container_host != "docker":
+        raise Invalid(f"CONTAINER_HOST={settings.container_host!r} is not a driver. Use: process, docker.")
+    from shared.adapters.docker_engine import DockerEngine
+    from shared.adapters.docker_host import DockerHost
+
+    return DockerHost(
+        DockerEngine(settings.docker_host, settings.docker_cert_path),
+        settings.public_api_url,
+        settings.agent_image,
+        settings.container_subnets,
+        limits,
+        outbound=settings.agent_outbound,
+    )
 
 
 def build(settings: Settings, ports: Ports) -> Platform:
@@ -229,6 +244,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
     boards, agents = BoardRepository(ports.documents), AgentRepository(ports.documents)
     teams, workspaces = TeamRepository(ports.documents), WorkspaceRepository(ports.documents, ports.clock)
     policy = _policy(settings, ports.host)
+    addresses = ContainerAddresses.parse(settings.container_urls)
     keys = Keys(ports.documents, ports.secrets, ports.tokens, ports.clock)
     limits = RunLimits(
         turns=settings.run_turn_limit,
@@ -242,7 +258,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         llm=LlmSteps(keys),
         agents=AgentSteps(store, agents, boards, ports.secrets, policy, settings.public_api_url),
         workspaces=WorkspaceSteps(
-            store, workspaces, boards, ports.repositories, ports.host, policy, settings.github_template
+            store, workspaces, boards, ports.repositories, ports.host, addresses, policy, settings.github_template
         ),
     )
     runner = Runner(store, plans(steps))
@@ -266,7 +282,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         cards=CardService(store, boards, access, policy),
         tasks=TaskService(store, access, runner),
         runs=RunService(store, access, boards, changes, lifecycle, policy, ports.blobs),
-        container=ContainerApi(store, boards, changes, lifecycle, ports.repositories, ports.tokens),
+        container=ContainerApi(store, boards, changes, lifecycle, ports.repositories, ports.tokens, addresses),
         intake=intake,
         lifecycle=lifecycle,
         runner=runner,

@@ -1,29 +1,28 @@
-"""Container host `process`: each job is a local process tree, for machines without a container engine.
+"""Container host `process`: each job or service is a local process tree, for machines without a container engine.
 
-No isolation: a job's commands run as this user. Each job has a scrubbed environment and a folder of its own.
+No isolation: its commands run as this user. Each has a scrubbed environment and a folder of its own. A service that
+ends by itself stays ended until it is started again.
 """
 
 import asyncio
-import contextlib
+import hashlib
 import json
+import math
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from shared.adapters import process_job
-from shared.adapters.process_job import EXIT, HOME, JOB, LOG, TMP
-from shared.core.errors import Invalid, Unavailable
-from shared.core.log import Log
-from shared.core.ports import Job, JobSpec
-
-log = Log(__name__)
+from shared.adapters import process_folders, process_job
+from shared.adapters.process_job import HOME, JOB, LOG, SPEC, TMP
+from shared.core.errors import Invalid, NotFound, Unavailable
+from shared.core.ports import Hosted, Job, JobSpec, Limits, LogChunk, Service, ServiceSpec
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _INHERITED = (
@@ -38,93 +37,192 @@ _INHERITED = (
     "NODE_EXTRA_CA_CERTS",
     "GIT_SSL_CAINFO",
 )
-_TAIL_BYTES = 16_384
 _START_SECONDS = 10.0
-_STOP_SECONDS = process_job.GRACE_SECONDS + 3
-_KEPT_SECONDS = 7 * 24 * 3600
+_FOLLOW_SECONDS = 0.05
+_HEALTH_SECONDS = 5.0
+type Health = Literal["healthy", "unhealthy"]
 
 
 class ProcessHost:
-    """Jobs live in `<root>/jobs/<name>/`; each is kept by a process of its own, so they outlive a restart of ours."""
+    """Each lives in `<root>/jobs/<name>/`, kept by a process of its own, so they outlive a restart of ours."""
 
     driver = "process"
     isolated = False
 
-    def __init__(self, root: Path, python_path: Path | None = None) -> None:
+    def __init__(self, root: Path, python_path: Path | None = None, limits: Limits | None = None) -> None:
         """`python_path` is the folder that holds the package `agent_container`."""
         self._jobs = root.resolve() / "jobs"
+        self._volumes = root.resolve() / "volumes"
         self._python_path = python_path or Path(__file__).parents[2]
+        self._limits = limits or Limits()
         self._reaped = False
         self._known: set[str] = set()
         self._children: list[subprocess.Popen[bytes]] = []
 
     async def start_job(self, spec: JobSpec) -> Job:
         folder = self._folder(spec.name)
-        if not self._reaped:
-            self._reaped = True
-            await self.reap()
+        await self._reap_once()
         self._known.add(spec.name)
-        await asyncio.to_thread(self._start, folder, spec)
+        await asyncio.to_thread(self._start, folder, self._job_start(spec))
         job = await self.job(spec.name)
         if job is None:
             raise Unavailable(f"The job {spec.name} could not be started.")
         return job
 
+    async def start_service(self, spec: ServiceSpec) -> Service:
+        """One that is there runs as another spec says, or has ended: it is replaced."""
+        folder = self._folder(spec.name)
+        if spec.image:
+            raise Invalid(f"{spec.name} needs the image {spec.image}, and the process driver runs no images.")
+        await self._reap_once()
+        self._known.add(spec.name)
+        start = self._service_start(spec)
+        await asyncio.to_thread(self._replace_other, folder, start)
+        await asyncio.to_thread(self._start, folder, start)
+        service = await self.service(spec.name)
+        if service is None:
+            raise Unavailable(f"The service {spec.name} could not be started.")
+        return service
+
     async def job(self, name: str) -> Job | None:
-        return await asyncio.to_thread(_look, self._folder(name))
+        return await asyncio.to_thread(process_folders.look, self._folder(name), "job")
+
+    async def service(self, name: str) -> Service | None:
+        folder = self._folder(name)
+        found = await asyncio.to_thread(process_folders.look, folder, "service")
+        about = await asyncio.to_thread(process_folders.read, folder / SPEC)
+        if found is None or about is None:
+            return None
+        health = await _health(folder, about, self._python_path) if found.status == "running" else None
+        return Service(name, found.status, health, found.exit_code, found.log_tail)
 
     async def stop_job(self, name: str) -> None:
-        await asyncio.to_thread(_stop, self._folder(name))
+        await asyncio.to_thread(process_folders.stop, self._folder(name))
+
+    async def stop_service(self, name: str) -> None:
+        await self.stop_job(name)
+
+    async def kill(self, name: str) -> None:
+        await asyncio.to_thread(process_folders.kill, self._folder(name))
+
+    async def remove(self, name: str) -> None:
+        folder = self._folder(name)
+        await asyncio.to_thread(process_folders.kill, folder)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+
+    async def logs(self, name: str, after: str = "") -> AsyncGenerator[LogChunk]:
+        """A cursor is a place in the log file."""
+        folder, place = self._folder(name), int(after or 0)
+        while True:
+            status = await asyncio.to_thread(process_folders.state, folder)
+            if status == "absent":
+                raise NotFound(f"{name} is not on this host.")
+            data = await asyncio.to_thread(process_folders.read_log, folder / LOG, place, whole=status == "running")
+            if data:
+                place += len(data)
+                yield LogChunk(str(place), data.decode(errors="replace"))
+            elif status == "exited":
+                return
+            else:
+                await asyncio.sleep(_FOLLOW_SECONDS)
+
+    async def hosted(self, team_id: str | None = None) -> list[Hosted]:
+        found = await asyncio.to_thread(process_folders.hosted, self._jobs)
+        return [each for each in found if team_id in (None, each.team_id)]
+
+    async def ensure_team(self, team_id: str) -> None:
+        """Processes have no networks of their own."""
+
+    async def remove_team(self, team_id: str) -> None:
+        for each in await self.hosted(team_id):
+            await self.remove(each.name)
+        await asyncio.to_thread(shutil.rmtree, self._volume(team_id, ""), ignore_errors=True)
 
     async def close(self) -> None:
-        """Stops every job that was started or adopted here."""
+        """Stops everything that was started or adopted here."""
         await asyncio.gather(*(self.stop_job(name) for name in self._known))
         for child in self._children:
             child.poll()
 
     async def reap(self) -> None:
         """Settles jobs whose process is gone, and forgets jobs that ended a week ago. Done before the first start."""
-        await asyncio.to_thread(_reap, self._jobs)
+        await asyncio.to_thread(process_folders.reap, self._jobs)
+
+    async def _reap_once(self) -> None:
+        if not self._reaped:
+            self._reaped = True
+            await self.reap()
 
     def _folder(self, name: str) -> Path:
         if not _NAME.fullmatch(name):
-            raise Invalid(f"{name!r} cannot be the name of a job.")
+            raise Invalid(f"{name!r} cannot be the name of a job or service.")
         return self._jobs / name
 
-    def _start(self, folder: Path, spec: JobSpec) -> None:
-        """Spawns the job's keeper unless the job is there; two at once end in one, by the keeper's lock."""
+    def _volume(self, team_id: str, name: str) -> Path:
+        if not _NAME.fullmatch(team_id) or (name and not _NAME.fullmatch(name)):
+            raise Invalid(f"{team_id!r} and {name!r} cannot be the names of a team and its volume.")
+        return self._volumes / team_id / name
+
+    def _job_start(self, spec: JobSpec) -> "_Start":
+        about = {"kind": "job", "team_id": spec.team_id}
+        return _Start(spec.command, spec.env, spec.time_limit, spec.limits or self._limits, about)
+
+    def _service_start(self, spec: ServiceSpec) -> "_Start":
+        env = dict(spec.env)
+        for name in spec.volumes:
+            folder = self._volume(spec.team_id, name)
+            folder.mkdir(parents=True, mode=0o700, exist_ok=True)
+            env[f"VOLUME_{name.upper().replace('-', '_')}"] = str(folder)
+        limits = spec.limits or self._limits
+        digest = hashlib.sha256(json.dumps([asdict(spec), asdict(limits)], sort_keys=True).encode()).hexdigest()
+        about = {"kind": "service", "team_id": spec.team_id, "spec": digest, "health": list(spec.health)}
+        return _Start(spec.command, env, math.inf, limits, about)
+
+    def _replace_other(self, folder: Path, start: "_Start") -> None:
+        about = process_folders.read(folder / SPEC)
+        if about and about.get("spec") == start.about["spec"] and process_folders.state(folder) == "running":
+            return
+        process_folders.kill(folder)
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def _start(self, folder: Path, start: "_Start") -> None:
+        """Spawns the keeper unless the job is there; two at once end in one, by the keeper's lock."""
         try:
             for name in (HOME, TMP):
                 (folder / name).mkdir(parents=True, mode=0o700)
         except FileExistsError:
-            if _status(folder) != "absent":
+            if process_folders.state(folder) != "absent":
                 return
         except OSError as error:
             raise Unavailable(f"The job's folder cannot be made: {error.strerror}.") from error
         os.chmod(folder, 0o700)
+        process_job.write_json(folder / SPEC, start.about)
         self._children = [child for child in self._children if child.poll() is None]
-        self._children.append(_spawn(folder, spec, self._python_path))
+        self._children.append(_spawn(folder, start, self._python_path))
         _await_start(folder, self._children[-1])
 
 
-def stop_all(root: Path) -> None:
-    """Ends every job under `root` that still runs, whoever started it. For supervisors, after the host has ended."""
-    folders = [path.parent for path in (root.resolve() / "jobs").glob(f"*/{JOB}")]
-    for folder in folders:
-        _ask_to_stop(folder)
-    for folder in folders:
-        _stop(folder)
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What a job and a service have in common. `about` is kept beside the log; it holds no secret."""
+
+    command: tuple[str, ...]
+    env: Mapping[str, str]
+    seconds: float
+    limits: Limits
+    about: Mapping[str, Any]
 
 
-def _spawn(folder: Path, spec: JobSpec, python_path: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", *spec.command]
-    keeper = [sys.executable, "-I", "-S", process_job.__file__, str(folder), str(spec.time_limit), *command]
+def _spawn(folder: Path, start: _Start, python_path: Path) -> subprocess.Popen[bytes]:
+    bounds = [str(start.seconds), str(start.limits.memory_mb), str(start.limits.pids)]
+    command = [sys.executable, "-m", *start.command]
+    keeper = [sys.executable, "-I", "-S", process_job.__file__, str(folder), *bounds, *command]
     try:
         with open(os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as output:
             return subprocess.Popen(  # noqa: S603 - our own program, arguments as a list
                 keeper,
                 cwd=folder,
-                env=_environment(folder, spec.env, python_path),
+                env=_environment(folder, start.env, python_path),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -146,80 +244,28 @@ def _await_start(folder: Path, keeper: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while not (folder / JOB).exists():
         if keeper.poll() not in (None, 0) or time.monotonic() > deadline:
-            raise Unavailable(f"The job did not start. {_tail(folder)}".strip())
+            raise Unavailable(f"The job did not start. {process_folders.tail(folder)}".strip())
         time.sleep(0.005)
 
 
-def _look(folder: Path) -> Job | None:
-    status = _status(folder)
-    if status == "absent":
+async def _health(folder: Path, about: Mapping[str, Any], python_path: Path) -> Health | None:
+    """Asked anew each time, with the environment of any process here: the service's own is not kept."""
+    if not about.get("health"):
         return None
-    if status == "exited":
-        ended = _read(folder / EXIT) or {}
-        return Job(folder.name, "exited", ended.get("exit_code"), _tail(folder))
-    return Job(folder.name, "running", None, _tail(folder))
-
-
-def _status(folder: Path) -> str:
-    """`absent`, `running` or `exited`. A job whose keeper was killed is settled here, without an exit code."""
-    if (folder / EXIT).exists():
-        return "exited"
-    keeper = _read(folder / JOB)
-    if keeper is None:
-        return "absent"
-    if process_job.alive(keeper["pid"], keeper["started"]):
-        return "running"
-    if not (folder / EXIT).exists():
-        process_job.write_json(folder / EXIT, {"exit_code": None})
-        process_job.clean(folder)
-    return "exited"
-
-
-def _stop(folder: Path) -> None:
-    _ask_to_stop(folder)
-    deadline = time.monotonic() + _STOP_SECONDS
-    while _status(folder) == "running" and time.monotonic() < deadline:
-        time.sleep(0.02)
-    keeper = _read(folder / JOB)
-    if keeper and _status(folder) == "running":
-        log.warning("job.killed", job=folder.name)
-        process_job.kill_tree(keeper["pid"])
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(keeper["pid"], signal.SIGKILL)
-
-
-def _ask_to_stop(folder: Path) -> None:
-    """The keeper ends the job, everything it started, and itself."""
-    keeper = _read(folder / JOB)
-    if keeper and not (folder / EXIT).exists() and process_job.alive(keeper["pid"], keeper["started"]):
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(keeper["pid"], signal.SIGTERM)
-
-
-def _reap(jobs: Path) -> None:
-    for folder in jobs.glob("*"):
-        if _status(folder) == "exited":
-            process_job.clean(folder)
-            if time.time() - (folder / EXIT).stat().st_mtime > _KEPT_SECONDS:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def _tail(folder: Path) -> str:
-    """The last lines of the log, whole ones."""
+    env = _environment(folder, {}, python_path)
+    if not (folder / HOME).is_dir():  # it has just ended
+        return "unhealthy"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", *about["health"]),
+        cwd=folder / HOME,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
-        with (folder / LOG).open("rb") as stream:
-            size = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size - _TAIL_BYTES, 0))
-            data = stream.read(_TAIL_BYTES)
-    except FileNotFoundError:
-        return ""
-    if size > _TAIL_BYTES:
-        data = data.partition(b"\n")[2]
-    return data.decode(errors="replace")
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
-        return None
+        code = await asyncio.wait_for(process.wait(), _HEALTH_SECONDS)
+    except TimeoutError:
+        process.kill()
+        code = await process.wait()
+    return "healthy" if code == 0 else "unhealthy"

@@ -1,6 +1,7 @@
 """Keeps one local job: runs its command, its time limit and its end, whatever becomes of the process that started it.
 
-Run as a program of its own, `python -I -S process_job.py FOLDER SECONDS COMMAND...`: standard library only.
+Run as a program of its own, `python -I -S process_job.py FOLDER SECONDS MEMORY_MB PROCESSES COMMAND...`: standard
+library only. Memory (resident sizes, added up) and processes are looked at once a second, on Linux.
 It writes `job.json` when it starts and `exit.json` when everything the job started is gone.
 """
 
@@ -18,9 +19,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-JOB, EXIT, LOG, LOCK, HOME, TMP = "job.json", "exit.json", "job.log", "lock", "home", "tmp"
-EXIT_TIME_LIMIT = 124
+JOB, EXIT, SPEC, LOG, LOCK, HOME, TMP = "job.json", "exit.json", "spec.json", "job.log", "lock", "home", "tmp"
+EXIT_TIME_LIMIT, EXIT_KILLED = 124, 137
 GRACE_SECONDS = 5.0
+LOOK_SECONDS = 1.0
 
 _LINUX = sys.platform == "linux"
 _PR_SET_PDEATHSIG, _PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 1, 4, 36
@@ -33,6 +35,31 @@ class Process:
     pid: int
     parent: int
     started: str
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """The most that everything a job started may use. Seconds may be infinite."""
+
+    seconds: float
+    memory_mb: int
+    processes: int
+
+    def exceeded(self) -> str:
+        """Which of memory and processes is over its limit, as a sentence."""
+        running = descendants(os.getpid()) if _LINUX else []
+        if len(running) > self.processes:
+            return f"Ended by its limit of {self.processes} processes."
+        if sum(resident_bytes(pid) for pid in running) > self.memory_mb * 2**20:
+            return f"Ended by its memory limit of {self.memory_mb} MB."
+        return ""
+
+
+def resident_bytes(pid: int) -> int:
+    try:
+        return int(Path("/proc", str(pid), "statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 def process_table() -> dict[int, Process]:
@@ -93,13 +120,14 @@ def kill_tree(pid: int) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Whole or not at all."""
-    draft = path.with_suffix(".draft")
+    draft = path.with_suffix(f".{os.getpid()}-{time.monotonic_ns()}.draft")
     draft.write_text(json.dumps(value))
     draft.replace(path)
 
 
 def main(arguments: list[str]) -> int:
-    folder, time_limit, command = Path(arguments[0]), float(arguments[1]), arguments[2:]
+    folder, command = Path(arguments[0]), arguments[4:]
+    limits = Bounds(float(arguments[1]), int(arguments[2]), int(arguments[3]))
     os.umask(0o077)
     lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -110,7 +138,7 @@ def main(arguments: list[str]) -> int:
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     bell = _Bell()
     write_json(folder / JOB, {"pid": os.getpid(), "started": process_table()[os.getpid()].started})
-    code = _supervise(command, folder / HOME, time_limit, bell)
+    code = _supervise(command, folder / HOME, limits, bell)
     kill_tree(os.getpid())
     write_json(folder / EXIT, {"exit_code": code})
     clean(folder)
@@ -148,29 +176,38 @@ class _Bell:
         self.stop = True
 
 
-def _supervise(command: list[str], home: Path, time_limit: float, bell: _Bell) -> int:
-    """The exit code: the command's, 128 + signal, or 124 at the time limit."""
-    deadline, ending, timed_out = time.monotonic() + time_limit, False, False
+def _supervise(command: list[str], home: Path, limits: Bounds, bell: _Bell) -> int:
+    """The exit code: the command's, 128 + signal, 124 at the time limit, 137 at another limit."""
+    deadline, ending, code_of_limit = time.monotonic() + limits.seconds, False, 0
     child = subprocess.Popen(  # noqa: S603 - the platform's own command
         command, cwd=home, stdin=subprocess.DEVNULL, process_group=0, preexec_fn=_die_with_parent
     )
     while (code := child.poll()) is None:
         left = deadline - time.monotonic()
         if not ending and (bell.stop or left <= 0):
-            timed_out = not bell.stop
-            if timed_out:
-                sys.stderr.write(f"Stopped after {time_limit:g} seconds, the time limit of this job.\n")
-                sys.stderr.flush()
+            if not bell.stop:
+                code_of_limit = EXIT_TIME_LIMIT
+                _say(f"Stopped after {limits.seconds:g} seconds, the time limit of this job.")
             _signal_group(child.pid, signal.SIGTERM)
             ending, deadline = True, time.monotonic() + GRACE_SECONDS
         elif ending and left <= 0:
             _signal_group(child.pid, signal.SIGKILL)
             deadline = time.monotonic() + 1
+        elif not ending and (reason := limits.exceeded()):
+            code_of_limit = EXIT_KILLED
+            _say(reason)
+            _signal_group(child.pid, signal.SIGKILL)
+            ending, deadline = True, time.monotonic() + 1
         else:
-            bell.wait(left)
-    if timed_out:
-        return EXIT_TIME_LIMIT
+            bell.wait(min(left, LOOK_SECONDS))
+    if code_of_limit:
+        return code_of_limit
     return code if code >= 0 else 128 - code
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()
 
 
 def _die_with_parent() -> None:

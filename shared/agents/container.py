@@ -20,6 +20,7 @@ from shared.agents.models import (
     RunContext,
 )
 from shared.core import ids
+from shared.core.addresses import ContainerAddresses
 from shared.core.board_events import comment_commit
 from shared.core.boards import BoardRepository, CardRecord, RunRecord, board_partition, run_key
 from shared.core.clock import iso
@@ -40,9 +41,11 @@ class ContainerApi:
         lifecycle: RunLifecycle,
         repositories: Repositories,
         tokens: Tokens,
+        addresses: ContainerAddresses,
     ) -> None:
         self._store, self._boards, self._changes = store, boards, changes
         self._lifecycle, self._repositories, self._tokens = lifecycle, repositories, tokens
+        self._addresses = addresses
 
     async def authenticate(self, run_id: str, authorization: str | None) -> None:
         """The token of this very run. NotFound for another run's token."""
@@ -71,7 +74,7 @@ class ContainerApi:
         return RunContext(
             run_id=run.id,
             card=_context_card(loaded.card, comments),
-            repository=ContextRepository.of(loaded.board.repository),
+            repository=ContextRepository.of(loaded.board.repository, self._addresses),
             branch=run.branch,
             model=run.model,
             limits=ContextLimits(**run.limits.model_dump(exclude={"spend_cap_usd"})),

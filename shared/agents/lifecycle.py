@@ -13,7 +13,7 @@ from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff
 from shared.agents.repository import AgentRepository
 from shared.core.boards import RunRecord
 from shared.core.clock import is_future, iso, parse
-from shared.core.errors import Invalid, NotFound, PlatformError, Stale
+from shared.core.errors import Invalid, NotFound, PlatformError, Stale, Unavailable
 from shared.core.log import Log
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Blobs, Comparison, ContainerHost, Job, JobSpec, Json, Repositories, Tokens
@@ -80,11 +80,20 @@ class RunLifecycle:
             return await self._clean_up(run)
         if run.status == "queued":
             return await self._launch(loaded)
-        job = await self._ports.host.job(run.job_name)
+        try:
+            job = await self._ports.host.job(run.job_name)
+        except Unavailable as error:  # an engine that restarts keeps its jobs, or says later that they ended
+            log.warning("run.host_unavailable", run_id=run.id, reason=error.detail)
+            return await self._wait(loaded)
         if job is None and run.status == "starting":
             return await self._launch(loaded)
         if job is None or job.status == "exited":
             return await self._ended_without_result(loaded, job)
+        return await self._wait(loaded)
+
+    async def _wait(self, loaded: LoadedRun) -> None:
+        """The next look, unless the time is up."""
+        run = loaded.run
         if run.seconds > run.limits.seconds + _GRACE:
             return await self._fail(loaded, f"Stopped after {run.limits.seconds} s, the time limit of this run.")
         return await self._changes.save(loaded, None, LOOK_SECONDS[run.status])

@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
+from shared.core.addresses import ContainerAddresses
 from shared.core.events import Activity
 from shared.core.resources import RepositoryInfo, Resource, Run
 
@@ -79,8 +80,9 @@ class ContextRepository(BaseModel):
     default_branch: str
 
     @classmethod
-    def of(cls, info: RepositoryInfo) -> "ContextRepository":
-        return cls(full_name=info.full_name, clone_url=info.clone_url, default_branch=info.default_branch)
+    def of(cls, info: RepositoryInfo, addresses: ContainerAddresses) -> "ContextRepository":
+        url = addresses.inside(info.clone_url)
+        return cls(full_name=info.full_name, clone_url=url, default_branch=info.default_branch)
 
 
 class ContextLimits(BaseModel):

@@ -1,6 +1,6 @@
 """What the platform needs from the outside, as small Protocols. Adapters implement them, tests fake them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -267,19 +267,53 @@ class Repositories(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """The most that a job or service may use."""
+
+    memory_mb: int = 4096
+    pids: int = 512
+    cpus: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
 class JobSpec:
-    """A container job. `command` is a Python module of the agent image and its arguments."""
+    """Work that ends. `command` is a Python module of the agent image and its arguments.
+
+    `outbound`: it may reach more than the platform.
+    """
 
     name: str
     team_id: str
     command: tuple[str, ...]
     env: Mapping[str, str] = field(repr=False)
     time_limit: int = 1800
+    outbound: bool = False
+    limits: Limits | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceSpec:
+    """Work that stays. `command` is as a job's; where `image` names another image, it is what that image runs.
+
+    The team's containers reach it as `alias`. `health` is a command whose exit code 0 means healthy. `volumes` are the
+    team's, each with its folder inside; a process finds the folder in VOLUME_<NAME>.
+    """
+
+    name: str
+    team_id: str
+    command: tuple[str, ...]
+    env: Mapping[str, str] = field(repr=False, default_factory=dict[str, str])
+    image: str = ""
+    alias: str = ""
+    health: tuple[str, ...] = ()
+    volumes: Mapping[str, str] = field(default_factory=dict[str, str])
+    outbound: bool = False
+    limits: Limits | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What became of a job. `log_tail` holds the last lines it printed."""
+    """What became of a job. `log_tail` holds the last lines it printed, and why the host ended it."""
 
     name: str
     status: Literal["running", "exited"]
@@ -287,20 +321,86 @@ class Job:
     log_tail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Service:
+    """How a service is. `health` is None when its spec names no way to tell."""
+
+    name: str
+    status: Literal["running", "exited"]
+    health: Literal["starting", "healthy", "unhealthy"] | None = None
+    exit_code: int | None = None
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Hosted:
+    """One line of what a host holds for this platform."""
+
+    name: str
+    team_id: str
+    kind: Literal["job", "service"]
+    status: Literal["running", "exited"]
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """Some output. Reading on after `cursor` gives what follows it."""
+
+    cursor: str
+    text: str
+
+
 class ContainerHost(Protocol):
-    """Where a team's jobs run."""
+    """Where a team's jobs and services run. Names are unique on a host. Every call may raise Unavailable."""
 
     driver: str
     isolated: bool
 
     async def start_job(self, spec: JobSpec) -> Job:
-        """Starts it; a job of that name that is there already is adopted. Raises Unavailable."""
+        """Starts it; a job of that name that is there already, running or over, is adopted."""
+        ...
+
+    async def start_service(self, spec: ServiceSpec) -> Service:
+        """Makes it run as `spec` says: one of that name is adopted when its spec is the same, else replaced."""
         ...
 
     async def job(self, name: str) -> Job | None: ...
 
+    async def service(self, name: str) -> Service | None: ...
+
     async def stop_job(self, name: str) -> None:
-        """Ends it and all its processes; a missing one is fine."""
+        """Ends it and all its processes, with some seconds to finish; a missing one is fine."""
+        ...
+
+    async def stop_service(self, name: str) -> None:
+        """Ends it as a job; it stays ended until it is started again."""
+        ...
+
+    async def kill(self, name: str) -> None:
+        """Ends a job or service at once; a missing one is fine."""
+        ...
+
+    async def remove(self, name: str) -> None:
+        """Ends and forgets a job or service, its log included; a missing one is fine. Volumes stay."""
+        ...
+
+    def logs(self, name: str, after: str = "") -> AsyncGenerator[LogChunk]:
+        """Its output from the start, or after a chunk's cursor, until it ends. Close it when you stop reading.
+
+        Raises NotFound, or Unavailable when the host went away: read on after the last cursor, nothing is lost.
+        """
+        ...
+
+    async def hosted(self, team_id: str | None = None) -> list[Hosted]:
+        """Everything this platform has here, known to its store or not."""
+        ...
+
+    async def ensure_team(self, team_id: str) -> None:
+        """The team's network, where the driver has networks."""
+        ...
+
+    async def remove_team(self, team_id: str) -> None:
+        """Everything of the team: jobs, services, networks, volumes. Safe to repeat."""
         ...
 
     async def close(self) -> None:

@@ -86,7 +86,31 @@ class Settings:
         "The upstream is the demo model; the web app says so, and nothing needs isolation",
     )
     agent_model: str = setting("AGENT_MODEL", "claude-sonnet-5-5", "Model that agents use")
-    container_host: str = setting("CONTAINER_HOST", "process", "Driver that runs agent jobs: process")
+    container_host: str = setting("CONTAINER_HOST", "process", "Driver that runs agents: process or docker")
+    container_urls: tuple[str, ...] = setting(
+        "CONTAINER_URLS",
+        (),
+        "Other addresses as containers reach them: pairs prefix=replacement, comma separated",
+        secret=True,
+    )
+    container_subnets: str = setting(
+        "CONTAINER_SUBNETS", "10.213.0.0/16", "Range of addresses for the teams' networks on a Docker engine"
+    )
+    docker_host: str = setting(
+        "DOCKER_HOST", "unix:///var/run/docker.sock", "The Docker engine: unix://, tcp:// (with TLS) or ssh://"
+    )
+    docker_cert_path: str = setting(
+        "DOCKER_CERT_PATH", "", "Folder with ca.pem, cert.pem and key.pem for an engine at tcp://"
+    )
+    agent_image: str = setting("AGENT_IMAGE", "kanban-agent", "The agent's image on the Docker engine")
+    agent_outbound: bool = setting(
+        "AGENT_OUTBOUND",
+        False,
+        "Let agents' containers reach more than the engine's own machine: needed where the API or git is elsewhere",
+    )
+    agent_memory_mb: int = setting("AGENT_MEMORY_MB", 4096, "Memory of one agent, in MB; half of it for its files")
+    agent_processes: int = setting("AGENT_PROCESSES", 512, "Most processes and threads of one agent")
+    agent_cpus: float = setting("AGENT_CPUS", 2.0, "Processor cores of one agent, on Docker")
     host_team_capacity: int = setting("HOST_TEAM_CAPACITY", 100, "Most teams placed on one container host")
     allow_unsandboxed: bool = setting(
         "ALLOW_UNSANDBOXED", False, "Let a real model's commands run as this user, without any isolation"

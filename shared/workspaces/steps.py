@@ -2,6 +2,7 @@
 
 import re
 
+from shared.core.addresses import ContainerAddresses
 from shared.core.board_events import board_updated
 from shared.core.boards import BoardRepository, board_partition
 from shared.core.errors import Conflict, Unavailable
@@ -28,11 +29,13 @@ class WorkspaceSteps:
         boards: BoardRepository,
         repositories: Repositories,
         host: ContainerHost,
+        addresses: ContainerAddresses,
         policy: AgentPolicy,
         template: str,
     ) -> None:
         self._store, self._workspaces, self._boards = store, workspaces, boards
-        self._repositories, self._host, self._policy, self._template = repositories, host, policy, template
+        self._repositories, self._host, self._addresses = repositories, host, addresses
+        self._policy, self._template = policy, template
 
     async def create_repository(self, ctx: StepContext) -> Json:
         """Our own repository: from the template, or empty when one is imported next."""
@@ -63,12 +66,12 @@ class WorkspaceSteps:
         target = await self._target(ctx)
         token = await self._repositories.platform_token(target.full_name)
         env = {
-            "SOURCE_URL": workspace.import_url or "",
-            "TARGET_URL": target.clone_url,
+            "SOURCE_URL": self._addresses.inside(workspace.import_url or ""),
+            "TARGET_URL": self._addresses.inside(target.clone_url),
             "TARGET_TOKEN": token.token,
         }
         return await self._host.start_job(
-            JobSpec(name, ctx.team_id, ("agent_container.importer",), env, IMPORT_SECONDS)
+            JobSpec(name, ctx.team_id, ("agent_container.importer",), env, IMPORT_SECONDS, outbound=True)
         )
 
     async def publish_repository(self, ctx: StepContext) -> Json:

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from shared.adapters import process_job
-from shared.adapters.process_host import ProcessHost, stop_all
+from shared.adapters.process_folders import stop_all
+from shared.adapters.process_host import ProcessHost
 from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import ContainerHost, Job, JobSpec
 from tests.fakes.container_host import FakeContainerHost
@@ -235,7 +236,11 @@ class TestProcessHost:
         await processes.start_job(JobSpec("tidy", "t0", (PROGRAMS, "print_lines", "1"), {}))
         await ended(processes, "tidy")
         folder = tmp_path / "host" / "jobs" / "tidy"
-        await until(lambda: {path.name for path in folder.iterdir()} == {"job.json", "exit.json", "job.log", "lock"})
+        await until(
+            lambda: (
+                {path.name for path in folder.iterdir()} == {"job.json", "exit.json", "spec.json", "job.log", "lock"}
+            )
+        )
 
     async def test_a_folder_that_cannot_be_made_is_unavailable(self, tmp_path: Path) -> None:
         (tmp_path / "file").write_text("")

@@ -66,6 +66,19 @@ class TestLaunch:
         await site.world.pump(10)
         assert len(site.world.host.specs) == 1
 
+    async def test_a_host_that_is_away_while_it_runs_costs_nothing(self, site: Site) -> None:
+        """Neither the run nor the queue gives up on an engine that restarts."""
+        run = await site.moved()
+        await site.world.pump()
+        site.world.host.outage = Unavailable("Docker does not answer.")
+        for _ in range(8):
+            await site.world.pump(3)
+        assert (await site.run(run.id)).status == "starting"
+        site.world.host.outage = None
+        site.world.host.finish(site.world.job_name(run.id), 4)
+        await site.world.pump(10)
+        assert "exit code 4" in ((await site.run(run.id)).reason or "")
+
     async def test_after_five_tries_it_fails_and_says_why(self, site: Site) -> None:
         run = await site.moved()
         for _ in range(200):

@@ -85,6 +85,7 @@ class AzureBlobs:
         if self._connected is None:
             try:
                 options: dict[str, Any] = {"retry_total": 2, "connection_timeout": 3, "read_timeout": 20}
+                options |= {"initial_backoff": 0.2, "increment_base": 1, "random_jitter_range": 0}  # its own: 15 s
                 endpoint = identity_endpoint(self._connection_string, "Blob")
                 if endpoint and self._identity:
                     self._connected = ContainerClient(endpoint, self._container, self._identity, **options)

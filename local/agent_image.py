@@ -30,12 +30,13 @@ def ensure(api: "APIClient", base: str = "", tell: Tell = lambda _: None) -> str
 
     base = base or _base(api, tell)
     try:
-        digest = _digest(base, api.inspect_image(base)["Id"])
-        name = f"kanban-agent:{digest}"
+        known = api.inspect_image(base)["Id"]
+    except ImageNotFound:
+        raise ImageMissing(f"The base image {base} is not on this engine: pull or import it.") from None
+    name = f"kanban-agent:{_digest(base, known)}"
+    try:
         api.inspect_image(name)
     except ImageNotFound:
-        if not _present(api, base):
-            raise ImageMissing(f"The base image {base} is not on this engine: pull or import it.") from None
         _build(api, name, base, tell)
     return name
 

@@ -1,6 +1,7 @@
 """A base image for the agent from Debian's own package server, for engines that reach no image registry.
 
-`.venv/bin/python -m local.base_image` as root, with debootstrap installed; about a minute. The archive is kept in the cache folder.
+`.venv/bin/python -m local.base_image` as root, with debootstrap installed: about a minute, once. The archive is
+kept in the cache folder.
 """
 
 import os

@@ -156,7 +156,7 @@ class Outbox:
         return sorted([*left, *batches], key=lambda batch: batch.keys[0])
 
     async def _clean(self, partition: str, sent: list[list[str]]) -> list[None]:
-        keys = [key for batch in sent for key in batch]
+        keys = list(dict.fromkeys(key for batch in sent for key in batch))  # a batch may have been sent twice
         try:
             for start in range(0, len(keys), MOST_OPS):
                 await self._documents.commit(partition, [Delete(key) for key in keys[start : start + MOST_OPS]])

@@ -303,6 +303,16 @@ class TestSweep:
         world.clock.advance(3600)
         assert await world.store.sweep() == 0
 
+    async def test_several_commits_that_a_dead_process_left_are_put_in_order_at_once(self, world: StoreWorld) -> None:
+        world.queues.down = True
+        for n in range(3):
+            await world.store.commit(Commit(PARTITION, [Put(f"doc/{n}", {})], [], [Message("usage", {"n": n})]))
+        world.queues.down = False
+        world.clock.advance(60)
+        await world.another_store().sweep()
+        assert world.rows(PARTITION, "outbox/") == []
+        assert {body["n"] for body in world.queues.bodies("usage")} == {0, 1, 2}
+
 
 class TestFollow:
     def following(self) -> Commit:

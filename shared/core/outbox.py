@@ -5,13 +5,13 @@ so that a busy partition files one now and then, and the sweeper finds what a de
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from dataclasses import dataclass
 from datetime import datetime
 
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
-from shared.core.errors import PlatformError, Stale, Unavailable
+from shared.core.errors import Exists, PlatformError, Stale, Unavailable
 from shared.core.groups import Groups
 from shared.core.log import Log
 from shared.core.partitions import MOST_OPS
@@ -41,8 +41,10 @@ type Deliver = Callable[[list[list[Json]]], Awaitable[list[Exception | None]]]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """The outbox rows of one commit."""
+    """The outbox rows of one commit, written at the moment `at`. Names sort in the order of commits."""
 
+    name: str
+    at: str
     keys: list[str]
     rows: list[Json]
 
@@ -54,41 +56,46 @@ class Outbox:
         self._in_step: set[str] = set()
         """Partitions in whose outbox this process has left nothing behind, nor found anything."""
         self._held: set[str] = set()
-        """First rows of batches that this process is about to commit, send or remove."""
+        """Names of batches that this process is about to commit, send or remove: nobody else here sends them."""
         self._failed: set[str] = set()
-        """Rows that this process could not send."""
+        """Names of batches that this process could not send."""
         self._flushing = Groups[Batch, bool](self._flush)
-        self._cleaning = Groups[list[str], None](self._clean, linger=_LINGER_SECONDS)
+        self._cleaning = Groups[Batch, None](self._clean, linger=_LINGER_SECONDS)
 
     async def commit(self, partition: str, ops: Sequence[Op], rows: list[Json]) -> dict[str, str]:
         """Commits and sends. Raises Exists or Stale, and then nothing at all has happened."""
         await self._file(partition)
-        batch, puts = self.batch(ids.sortable(), rows)
+        batch, puts = self._batch(ids.sortable(), rows)
         try:
             etags = await self._documents.commit(partition, [*ops, *puts])
         except BaseException:
-            self._held.discard(batch.keys[0])
+            self._held.discard(batch.name)
             raise
         await asyncio.shield(self._flushing.post(partition, batch))
         return etags
 
-    def batch(self, name: str, rows: list[Json]) -> tuple[Batch, list[Put]]:
-        at = iso(self._clock.now())
-        puts = [Put(f"outbox/{name}/{n:03d}", {"at": at, **row}) for n, row in enumerate(rows)]
-        self._held.add(f"outbox/{name}/000")
-        return Batch([put.id for put in puts], rows), puts
-
-    async def flush_now(self, partition: str, name: str) -> None:
-        """Send what is left of one batch. Raises what keeps it from being sent."""
+    async def follow(self, partition: str, ops: Sequence[Op], name: str, rows: list[Json]) -> None:
+        """A commit that only creates, made once however often it is tried. Raises what keeps it from being sent."""
+        batch, puts = self._batch(name, rows)
         try:
-            docs = await self._documents.query(partition, f"outbox/{name}/")
-            if docs:
-                (error,) = await self._deliver([[doc.body for doc in docs]])
+            try:
+                await self._documents.commit(partition, [*ops, *puts])
+            except Exists:
+                log.info("outbox.already_followed", partition=partition)
+            for left in _batches(await self._documents.query(partition, f"{batch.name}/")):
+                (error,) = await self._deliver([left.rows])
                 if error:
                     raise error
-                await self._documents.commit(partition, [Delete(doc.id) for doc in docs])
+                await self._documents.commit(partition, [Delete(key) for key in left.keys])
         finally:
-            self._held.discard(f"outbox/{name}/000")
+            self._held.discard(batch.name)
+
+    def _batch(self, name: str, rows: list[Json]) -> tuple[Batch, list[Put]]:
+        at = iso(self._clock.now())
+        puts = [Put(f"outbox/{name}/{n:03d}", {"at": at, **row}) for n, row in enumerate(rows)]
+        batch = Batch(f"outbox/{name}", at, [put.id for put in puts], rows)
+        self._held.add(batch.name)
+        return batch, puts
 
     async def sweep(self) -> int:
         """Send what commits could not; returns how many rows. Called by a timer."""
@@ -112,90 +119,95 @@ class Outbox:
         if filed is not None and 0 <= (now - filed).total_seconds() < _FILED_SECONDS:
             return
         ticket = {"kind": "outbox", "partition": partition, "at": iso(now)}
-        await self._documents.commit(_shard(partition), [Put(f"outbox~{partition}", ticket, ANY)])
+        await self._documents.commit(open_shard(partition), [Put(f"outbox~{partition}", ticket, ANY)])
         if len(self._filed) >= _REMEMBERED:
             self._filed.clear()
         self._filed[partition] = now
 
-    async def _flush(self, partition: str, batches: list[Batch]) -> list[bool | Exception]:
+    async def _flush(self, partition: str, batches: list[Batch]) -> list[bool]:
         """What is left of earlier commits goes first: events get their sequence in the order of the changes."""
-        own = {id(batch) for batch in batches}
         due = batches
         try:
             async with asyncio.timeout(_FLUSH_SECONDS):
                 if partition not in self._in_step:
-                    due = await self._with_leftovers(partition, batches)
+                    docs = await self._documents.query(partition, "outbox/")
+                    left = self._left(docs, _UNDER_WAY_SECONDS, also=self._failed)
+                    due = sorted([*left, *batches], key=lambda batch: batch.name)
                 errors = await self._deliver([batch.rows for batch in due])
         except (TimeoutError, PlatformError) as error:
             reason = str(error) or f"it takes longer than {_FLUSH_SECONDS} s"
             errors = [Unavailable(reason)] * len(due)
-        if len(self._in_step) >= _REMEMBERED:
-            self._in_step.clear()
-        if len(self._failed) >= _REMEMBERED:  # the sweeper has sent them meanwhile, or will
-            self._failed.clear()
+        for remembered in (self._in_step, self._failed):  # the sweeper has sent them meanwhile, or will
+            if len(remembered) >= _REMEMBERED:
+                remembered.clear()
         self._in_step.add(partition)
-        sent: list[bool | Exception] = []
         for batch, error in zip(due, errors, strict=True):
-            if error is None:
-                self._failed.difference_update(batch.keys)
-                self._cleaning.post(partition, batch.keys)
-            else:
-                self._in_step.discard(partition)
-                self._held.discard(batch.keys[0])
-                self._failed.update(batch.keys)
-                log.warning("outbox.flush_postponed", partition=partition, reason=str(error))
-            if id(batch) in own:
-                sent.append(error is None)
-        return sent
+            self._settle(partition, batch, error)
+        refused = {batch.name for batch, error in zip(due, errors, strict=True) if error}
+        return [batch.name not in refused for batch in batches]
 
-    async def _with_leftovers(self, partition: str, batches: list[Batch]) -> list[Batch]:
-        known, now = self._held.union(batch.keys[0] for batch in batches), self._clock.now()
-        docs = await self._documents.query(partition, "outbox/")
-        old = [doc for doc in docs if _seconds(doc, now) > _UNDER_WAY_SECONDS or doc.id in self._failed]
-        left = [batch for batch in _batches(old) if batch.keys[0] not in known]
-        return sorted([*left, *batches], key=lambda batch: batch.keys[0])
+    def _settle(self, partition: str, batch: Batch, error: Exception | None) -> None:
+        if error is None:
+            self._failed.discard(batch.name)
+            self._cleaning.post(partition, batch)
+        else:
+            self._in_step.discard(partition)
+            self._held.discard(batch.name)
+            self._failed.add(batch.name)
+            log.warning("outbox.flush_postponed", partition=partition, reason=str(error))
 
-    async def _clean(self, partition: str, sent: list[list[str]]) -> list[None]:
-        keys = list(dict.fromkeys(key for batch in sent for key in batch))  # a batch may have been sent twice
+    def _left(self, docs: list[Doc], seconds: float, also: Set[str] = frozenset()) -> list[Batch]:
+        """Batches older than this, or named in `also`, that nobody here is sending: from now on, whoever asked is."""
+        now = self._clock.now()
+        left = [
+            batch
+            for batch in _batches(docs)
+            if batch.name not in self._held and (_seconds(batch.at, now) > seconds or batch.name in also)
+        ]
+        self._held.update(batch.name for batch in left)
+        return left
+
+    async def _clean(self, partition: str, sent: list[Batch]) -> list[None]:
+        keys = [key for batch in sent for key in batch.keys]
         try:
             for start in range(0, len(keys), MOST_OPS):
                 await self._documents.commit(partition, [Delete(key) for key in keys[start : start + MOST_OPS]])
         except PlatformError as error:  # what happened stays so: the sweeper sends it once more, which changes nothing
             log.warning("outbox.rows_left", partition=partition, reason=error.detail)
-        self._held.difference_update(batch[0] for batch in sent)
+        self._held.difference_update(batch.name for batch in sent)
         return [None] * len(sent)
 
     async def _sweep(self, shard: str, ticket: Doc) -> int:
-        partition, now = ticket.body["partition"], self._clock.now()
-        docs = await self._documents.query(partition, "outbox/")
-        sent = 0
-        for batch in _batches([doc for doc in docs if _seconds(doc, now) > _FRESH_SECONDS]):
-            if await asyncio.shield(self._flushing.post(partition, batch)):
-                sent += len(batch.keys)
+        entry = ticket.body
+        docs = await self._documents.query(entry["partition"], "outbox/")
+        left = self._left(docs, _FRESH_SECONDS)
+        flushes = [self._flushing.post(entry["partition"], batch) for batch in left]
+        sent = sum([len(batch.keys) for batch, flush in zip(left, flushes, strict=True) if await asyncio.shield(flush)])
         await self._cleaning.idle()
-        if not docs and _seconds(ticket, now) > _SETTLE_SECONDS:
+        if not docs and _seconds(entry["at"], self._clock.now()) > _SETTLE_SECONDS:
             try:
                 await self._documents.commit(shard, [Delete(ticket.id, ticket.etag)])
             except Stale:
-                log.debug("outbox.filed_anew", partition=partition)
+                log.debug("outbox.filed_anew", partition=entry["partition"])
         return sent
 
 
-def _seconds(doc: Doc, now: datetime) -> float:
-    return abs((now - parse(doc.body["at"])).total_seconds())
+def open_shard(reference: str) -> str:
+    """The partition that open work is filed in."""
+    return f"open/{ids.shard(reference)}"
+
+
+def _seconds(at: str, now: datetime) -> float:
+    return abs((now - parse(at)).total_seconds())
 
 
 def _batches(docs: list[Doc]) -> list[Batch]:
     """The rows by commit, oldest first."""
     batches: dict[str, Batch] = {}
     for doc in docs:
-        row = doc.body
+        row, name = doc.body, doc.id.rsplit("/", 1)[0]
+        batch = batches.setdefault(name, Batch(name, row["at"], [], []))
         del row["at"]
-        batch = batches.setdefault(doc.id.rsplit("/", 1)[0], Batch([], []))
         batch.keys.append(doc.id)
         batch.rows.append(row)
     return list(batches.values())
-
-
-def _shard(partition: str) -> str:
-    return f"open/{ids.shard(partition)}"

@@ -13,11 +13,11 @@ from typing import Any
 from shared.core import events as catalogue
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
-from shared.core.errors import Conflict, Exists, PlatformError, Stale
+from shared.core.errors import Conflict, PlatformError, Stale
 from shared.core.events import NewEvent
 from shared.core.groups import Groups
 from shared.core.log import Log
-from shared.core.outbox import SHARDS, Outbox
+from shared.core.outbox import SHARDS, Outbox, open_shard
 from shared.core.ports import Delete, Documents, EventLog, Json, Op, Put, Queues, Realtime
 
 log = Log(__name__)
@@ -95,10 +95,10 @@ class Store:
     async def file_open(self, reference: str) -> None:
         """File open work for the watchdog; repeating it is fine."""
         entry = {"kind": reference.split("/", 1)[0], "ref": reference, "at": iso(self.clock.now())}
-        await self.documents.commit(f"open/{ids.shard(reference)}", [Put(reference, entry, "*")])
+        await self.documents.commit(open_shard(reference), [Put(reference, entry, "*")])
 
     async def settle(self, reference: str) -> None:
-        await self.documents.commit(f"open/{ids.shard(reference)}", [Delete(reference)])
+        await self.documents.commit(open_shard(reference), [Delete(reference)])
 
     async def settle_unborn(self, reference: str) -> None:
         """Drop open work that is not there an hour after it was filed: its commit was refused."""
@@ -107,7 +107,7 @@ class Store:
 
     async def open_seconds(self, reference: str) -> float:
         """How long a piece of work has been open; 0 for one that is not."""
-        doc = await self.documents.get(f"open/{ids.shard(reference)}", reference)
+        doc = await self.documents.get(open_shard(reference), reference)
         return (self.clock.now() - parse(doc.body["at"])).total_seconds() if doc else 0
 
     async def open_work(self, kind: str) -> list[str]:
@@ -192,12 +192,7 @@ class Store:
         for reference in row["watch"]:
             await self.file_open(reference)
         ops: list[Op] = [Put(op["id"], op["body"]) for op in row["creates"]]
-        _, puts = self._outbox.batch(row["batch"], row["rows"])
-        try:
-            await self.documents.commit(row["partition"], [*ops, *puts])
-        except Exists:
-            log.info("outbox.already_followed", partition=row["partition"])
-        await self._outbox.flush_now(row["partition"], row["batch"])
+        await self._outbox.follow(row["partition"], ops, row["batch"], row["rows"])
 
     async def _set_membership(self, row: Json) -> None:
         try:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
-from shared.core import ids, rank
+from shared.core import ids
 from shared.core.board_events import card_event
 from shared.core.boards import (
     BoardRecord,
@@ -13,6 +13,7 @@ from shared.core.boards import (
     RunRecord,
     board_partition,
     card_key,
+    end_of,
     run_key,
 )
 from shared.core.clock import iso, parse
@@ -129,8 +130,8 @@ class RunChanges:
         origin = card.column_id
         if review is None or not any(c.id == origin and c.kind == "start" for c in board.columns):
             return [card_event("card.updated", board, card, agent_actor(board), changes=["result"])]
-        waiting = [c for c, _ in await self._boards.cards(ids.scope_of(card.id, "card")) if c.column_id == review.id]
-        card.column_id, card.rank = review.id, rank.between(waiting[-1].rank if waiting else None, None)
+        card.rank = end_of(await self._boards.lines(ids.scope_of(card.id, "card")), review.id)
+        card.column_id = review.id
         return [card_event("card.moved", board, card, agent_actor(board), origin=origin)]
 
 

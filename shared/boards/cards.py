@@ -8,7 +8,7 @@ from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEnt
 from shared.core import deliveries, ids, rank
 from shared.core.access import Access, Principal
 from shared.core.board_events import CardEventType, card_event, comment_commit
-from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition
+from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition, end_of
 from shared.core.clock import iso
 from shared.core.errors import Conflict, Invalid, Stale
 from shared.core.events import CardEvent, CommentEvent, parse
@@ -47,7 +47,7 @@ class CardService:
             id=ids.scoped("card", scope),
             board_id=board_id,
             column_id=column.id,
-            rank=rank.between(max((c.rank for c in lines if c.column_id == column.id), default=None), None),
+            rank=end_of(lines, column.id),
             created_at=now,
             created_by=principal.user_id,
             updated_at=now,
@@ -160,7 +160,7 @@ class CardService:
         lines = await self._boards.lines(ids.scope_of(card.id, "card"))
         column = [c for c in lines if c.column_id == request.column_id and c.id != card.id]
         if request.after_id is None and request.before_id is None:
-            return rank.between(max((c.rank for c in column), default=None), None)
+            return end_of(column, request.column_id)
         column.sort(key=attrgetter("rank"))
         places = {c.id: index for index, c in enumerate(column)}
         if request.after_id in places:

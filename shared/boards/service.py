@@ -99,9 +99,8 @@ class BoardService:
         return (await self._change(principal, board_id, change)).column(column_id)
 
     async def remove_column(self, principal: Principal, board_id: str, column_id: str) -> None:
-        occupied = [
-            card for card, _ in await self._boards.cards(ids.board_scope(board_id)) if card.column_id == column_id
-        ]
+        lines = await self._boards.lines(ids.board_scope(board_id))
+        occupied = [line for line in lines if line.column_id == column_id]
 
         def change(board: BoardRecord) -> None:
             column = board.column(column_id)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from shared.core import ids
+from shared.core import ids, rank
 from shared.core.errors import NotFound
 from shared.core.ports import Doc, Documents
 from shared.core.resources import (
@@ -105,6 +105,11 @@ class CardLine:
     def of(cls, card: CardRecord, etag: str) -> "CardLine":
         summary = card.summary(etag).model_dump_json().encode()
         return cls(card.id, card.column_id, card.rank, tuple(card.labels), summary)
+
+
+def end_of(lines: list[CardLine], column_id: str) -> str:
+    """The rank below all cards of a column."""
+    return rank.between(max((line.rank for line in lines if line.column_id == column_id), default=None), None)
 
 
 class RunRecord(Run):

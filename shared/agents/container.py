@@ -3,7 +3,7 @@
 from datetime import UTC
 
 from shared.agents.changes import LoadedRun, RunChanges, agent_actor
-from shared.agents.lifecycle import CLOCK_LEEWAY, RUN_AUDIENCE, RunLifecycle
+from shared.agents.lifecycle import RunLifecycle
 from shared.agents.models import (
     AgentComment,
     AgentEvent,
@@ -28,6 +28,7 @@ from shared.core.errors import Conflict, NotFound, Unauthenticated
 from shared.core.events import NewEvent, ProgressData
 from shared.core.ports import Json, Put, Repositories, Tokens
 from shared.core.resources import RUN_OVER, Comment, Run
+from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
 from shared.core.store import Store, retry_stale
 from shared.core.teams import team_group
 

@@ -18,13 +18,11 @@ from shared.core.log import Log
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Blobs, Comparison, ContainerHost, Job, JobSpec, Json, Repositories, Tokens
 from shared.core.resources import RUN_OVER, RepositoryInfo, RunResult
+from shared.core.run_tokens import RUN_AUDIENCE
 from shared.core.store import Store, retry_stale
 
 log = Log(__name__)
 
-RUN_AUDIENCE = "run"
-CLOCK_LEEWAY = 36 * 3600
-"""A run's token is refused once the run is over; a clock that jumps by a day must not end it before."""
 LOOK_SECONDS = {"starting": 2.0, "running": 5.0}
 _STARTS = 5
 _GRACE = 180

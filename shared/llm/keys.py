@@ -9,13 +9,11 @@ from shared.core.clock import Clock, iso
 from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
 from shared.core.ports import Documents, Json, Put, Secrets, Tokens
 from shared.core.resources import RUN_OVER
+from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
 from shared.llm.models import Caller, Cap, KeyRecord
 from shared.llm.upstream import Headers
 
 PREFIX = "kvk_"
-RUN_AUDIENCE = "run"
-CLOCK_LEEWAY = 36 * 3600
-"""As for the container's other calls: the end of its run ends a run token."""
 
 
 class Keys:

@@ -39,7 +39,7 @@ class TableDocuments:
         self._groups = Groups[Work, dict[str, str]](self._commit_group)
 
     async def get(self, partition: str, id: str) -> Doc | None:
-        entity = await self._table.get(_partition_key(partition), _row_key(id))
+        entity = await self._table.get(_partition_key(partition), _key(id))
         return _doc(entity) if entity else None
 
     async def query(self, partition: str, prefix: str = "", after: str = "", limit: int | None = None) -> list[Doc]:
@@ -49,14 +49,14 @@ class TableDocuments:
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
         bodies = checked(ops)
-        _partition_key(partition)
+        key = _partition_key(partition)
         if not ops:
             return {}
         for op in ops:
             if op.etag not in (None, ANY) and not _MOMENT.fullmatch(str(op.etag)):
                 raise _stale(op.id)  # no version ever had it, and the service would not understand it
         work = {op.id: (op, raw) for op, raw in zip(ops, bodies, strict=True)}
-        return await self._groups.post(partition, work)
+        return await self._groups.post(key, work)
 
     async def close(self) -> None:
         await self._groups.idle()
@@ -78,7 +78,7 @@ class TableDocuments:
 
     async def _result(self, partition: str, work: Work) -> dict[str, str] | Exception:
         try:
-            return await self._commit(_partition_key(partition), dict(work))
+            return await self._commit(partition, dict(work))
         except PlatformError as error:
             return error
 
@@ -118,7 +118,7 @@ class TableDocuments:
         puts = [op.id for op, _ in work.values() if isinstance(op, Put)]
         etags: dict[str, str] = {}
         for id_ in puts:
-            entity = await self._table.get(partition, _row_key(id_))
+            entity = await self._table.get(partition, _key(id_))
             if entity is None or entity.get(_MARK) != mark:
                 return None
             etags[id_] = _etag(entity)
@@ -145,7 +145,7 @@ def _operation(partition: str, op: Op, raw: bytes, mark: str) -> Operation:
     from azure.core import MatchConditions
     from azure.data.tables import UpdateMode
 
-    entity: Entity = {"PartitionKey": partition, "RowKey": _row_key(op.id)}
+    entity: Entity = {"PartitionKey": partition, "RowKey": _key(op.id)}
     condition: dict[str, Any] = {
         "etag": f"W/\"datetime'{op.etag}'\"",
         "match_condition": MatchConditions.IfNotModified,
@@ -179,10 +179,6 @@ def _stale(id: str) -> Stale:
 def _partition_key(partition: str) -> str:
     layout.partition_file(Path("/"), partition)  # the same partitions as on disk, and no others
     return _key(partition)
-
-
-def _row_key(id: str) -> str:
-    return _key(id)
 
 
 def _key(name: str) -> str:

@@ -59,19 +59,19 @@ async def clone(documents: Documents, source: str, target: str, leave_out: str =
 async def _copy(documents: Documents, target: str, listing: list[Doc], copied: dict[str, str]) -> None:
     """Bring the target to `listing`; `copied` holds the source's etag of each document that is there."""
     wanted = {doc.id for doc in listing}
-    ops: list[Op] = [Delete(id_) for id_ in copied if id_ not in wanted]
-    ops += [Put(doc.id, doc.body, ANY) for doc in listing if copied.get(doc.id) != doc.etag]
+    ops: list[tuple[Op, int]] = [(Delete(id_), 0) for id_ in copied if id_ not in wanted]
+    ops += [(Put(doc.id, doc.body, ANY), len(doc.raw)) for doc in listing if copied.get(doc.id) != doc.etag]
     for batch in _batches(ops):
         await documents.commit(target, batch)
     copied.clear()
     copied.update((doc.id, doc.etag) for doc in listing)
 
 
-def _batches(ops: list[Op]) -> list[list[Op]]:
+def _batches(ops: list[tuple[Op, int]]) -> list[list[Op]]:
+    """Commits that any store takes, of operations with the bytes of each."""
     batches: list[list[Op]] = []
     room = 0
-    for op in ops:
-        size = len(orjson.dumps(op.body)) if isinstance(op, Put) else 0
+    for op, size in ops:
         if not batches or len(batches[-1]) == MOST_OPS or size > room:
             batches.append([])
             room = LARGEST_COMMIT

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import tempfile
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
@@ -10,7 +11,7 @@ from typing import Self
 from local.child import Child, ChildFailed, require_free
 
 
-class LocalServer:
+class LocalServer(ABC):
     """`async with` runs it; `child` may be killed and started again meanwhile: same ports, same folder.
 
     Without `data_dir` nothing is kept. Subclasses say how it is started and when it answers.
@@ -23,11 +24,11 @@ class LocalServer:
         self._child: Child | None = None
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
 
-    def argv(self, folder: Path) -> list[str]:
-        raise NotImplementedError
+    @abstractmethod
+    def argv(self, folder: Path) -> list[str]: ...
 
-    async def answers(self) -> bool:
-        raise NotImplementedError
+    @abstractmethod
+    async def answers(self) -> bool: ...
 
     async def __aenter__(self) -> Self:
         require_free(self.name, *self._ports)

@@ -1,8 +1,9 @@
 """The stores that the contract suites run on."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 from shared.adapters.azure_blobs import AzureBlobs
@@ -19,40 +20,28 @@ STORES = ("fake", "files", "azure")
 
 @asynccontextmanager
 async def documents_of(kind: str, folder: Path, storage: str) -> AsyncGenerator[Documents]:
-    match kind:
-        case "fake":
-            yield FakeDocuments()
-        case "files":
-            files = TinyDbDocuments(folder)
-            yield files
-            await files.close()
-        case _:
-            tables = TableDocuments(storage, f"d{uuid4().hex}")
-            yield tables
-            await tables.close()
+    async with _opened(kind, FakeDocuments, lambda: TinyDbDocuments(folder), TableDocuments, storage) as store:
+        yield store
 
 
 @asynccontextmanager
 async def events_of(kind: str, folder: Path, storage: str) -> AsyncGenerator[EventLog]:
-    match kind:
-        case "fake":
-            yield FakeEventLog()
-        case "files":
-            yield JsonlEvents(folder)
-        case _:
-            tables = TableEvents(storage, f"e{uuid4().hex}")
-            yield tables
-            await tables.close()
+    async with _opened(kind, FakeEventLog, lambda: JsonlEvents(folder), TableEvents, storage) as store:
+        yield store
 
 
 @asynccontextmanager
 async def blobs_of(kind: str, folder: Path, storage: str) -> AsyncGenerator[Blobs]:
-    match kind:
-        case "fake":
-            yield FakeBlobs()
-        case "files":
-            yield FileBlobs(folder)
-        case _:
-            blobs = AzureBlobs(storage, f"b{uuid4().hex}")
-            yield blobs
-            await blobs.close()
+    async with _opened(kind, FakeBlobs, lambda: FileBlobs(folder), AzureBlobs, storage) as store:
+        yield store
+
+
+@asynccontextmanager
+async def _opened(
+    kind: str, fake: Callable[[], Any], files: Callable[[], Any], azure: Callable[[str, str], Any], storage: str
+) -> AsyncGenerator[Any]:
+    """On Azure in a table or container of its own."""
+    store = {"fake": fake, "files": files, "azure": lambda: azure(storage, f"s{uuid4().hex}")}[kind]()
+    yield store
+    if hasattr(store, "close"):
+        await store.close()

@@ -1,7 +1,6 @@
 """The stores on Azurite while it is killed and its disk is full: what was acknowledged stays, nothing is torn."""
 
 import asyncio
-import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
 from itertools import count
@@ -16,6 +15,7 @@ from shared.adapters.table_documents import TableDocuments
 from shared.adapters.table_events import TableEvents
 from shared.core.errors import Unavailable
 from shared.core.ports import ANY, Put
+from tests.disks import mounted
 from tests.requires import require
 
 BOARD = "boards/t0123456789"
@@ -32,11 +32,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 8 MiB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], check=False)
-    if done.returncode:
-        pytest.skip("This root may not mount a disk: run it where it may (CAP_SYS_ADMIN).")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+    with mounted(folder, 8):
+        yield folder
 
 
 class Stores:

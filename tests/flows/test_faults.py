@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import subprocess
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from local.child import Child
 from local.cloud import LocalCloud
+from tests.disks import mounted
 from tests.flows.faults import PATIENCE, Browser, Work
 from tests.flows.world import Json, Person, git, join, make_workspace, started_cloud
 from tests.requires import require
@@ -129,10 +129,7 @@ async def frail(stage: Stage, tmp_path_factory: pytest.TempPathFactory, source: 
     require(os.geteuid() == 0 and FAKETIME.exists(), "Mounting a small disk and setting a clock: as root, libfaketime.")
     disk, beside = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("beside")
     clock = disk / "clock"
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", str(disk)], check=False)
-    if mounted.returncode:
-        pytest.skip("This root may not mount a disk: run it where it may (CAP_SYS_ADMIN).")
-    try:
+    with mounted(disk, 64):
         clock.write_text("+0")
         for outside in ("jobs", "github"):  # on other machines in earnest
             (beside / outside).mkdir()
@@ -146,8 +143,6 @@ async def frail(stage: Stage, tmp_path_factory: pytest.TempPathFactory, source: 
         async with staged(disk, source, **environ) as ready:
             ready.calm = stage.calm
             yield ready
-    finally:
-        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 class TestPartsKilled:

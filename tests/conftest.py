@@ -2,12 +2,24 @@
 
 import shutil
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.flows.world import Person, make_workspace, started_cloud
 from tests.requires import require
+
+if TYPE_CHECKING:
+    from tests.engine import Engine
+
+_IMAGE_SECONDS = 900
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whichever test asks for the agent's image first may have to wait until it is made."""
+    for item in items:
+        if isinstance(item, pytest.Function) and "agent_image" in item.fixturenames:
+            item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +30,21 @@ def cloud_parts() -> None:
     require(shutil.which("node"), "The local cloud needs Node.js 20 or newer: install it, then `make setup`.")
     require(shutil.which("git"), "The local cloud needs git: install it.")
     require((ROOT / "local/azurite/node_modules").is_dir(), "Azurite is not installed: run `make setup`.")
+
+
+@pytest.fixture(scope="session")
+async def engine() -> AsyncGenerator["Engine"]:
+    """A Docker engine for these tests alone."""
+    from tests.engine import running_engine
+
+    async with running_engine() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+async def agent_image(engine: "Engine") -> str:
+    """The agent image's name on that engine."""
+    return await engine.agent_image()
 
 
 @pytest.fixture(scope="session")

@@ -2,20 +2,22 @@
 
 import base64
 import contextlib
-import json
 from collections.abc import Awaitable, Callable
 
 import azure.functions as func
+import orjson
 
 from functions.context import platform
 from shared.core.errors import Invalid, NotFound, PlatformError
 from shared.core.log import Log, correlation
-from shared.core.ports import Json
+from shared.core.ports import LARGEST_MESSAGE, Json
 
 log = Log(__name__)
 
 CONNECTION = "AzureWebJobsStorage"
 QUEUES = ("provisioning", "agent-runs", "webhooks", "usage")
+_SHOWN = 8_000
+"""Characters of an unreadable message: even if each is escaped, they fit a message again."""
 
 
 def register(app: func.FunctionApp) -> None:
@@ -40,7 +42,7 @@ def _consumer(queue: str, consume: Callable[[Json], Awaitable[None]]) -> Callabl
         """A message that no repetition makes valid becomes an incident at once; others are tried again."""
         try:
             body = _decoded(msg.get_body())
-            correlation.set(str(body.get("task_id") or body.get("run_id") or msg.id))
+            correlation.set(str(body.get("task_id") or body.get("run_id") or msg.id)[:100])
             log.debug("queue.message", queue=queue, dequeue_count=msg.dequeue_count)
             await consume(body)
         except Invalid as error:
@@ -68,38 +70,50 @@ async def _give_up(queue: str, msg: func.QueueMessage, reason: str) -> None:
     log.warning("queue.poison", queue=queue, message_id=msg.id, reason=reason)
     try:
         await _tell(queue, body, reason)
-    except (PlatformError, KeyError) as error:
-        log.warning("queue.poison_untold", queue=queue, reason=str(error))
+    except (NotFound, Invalid):
+        log.info("queue.poison_of_nothing", queue=queue)
+    except Exception:  # the incident is kept: a poison queue has none of its own to go to
+        log.exception("queue.poison_untold", queue=queue)
 
 
 async def _tell(queue: str, body: Json, reason: str) -> None:
+    """Invalid for a message that does not say whom it concerns."""
     here = platform()
-    try:
-        if queue == "provisioning":
-            await here.runner.abandon(body["task_id"], reason)
-        elif queue == "agent-runs" and "run_id" in body:
-            await here.lifecycle.abandon(body["run_id"], reason)
-        elif queue == "webhooks":
-            await here.webhooks.give_up(body, "the agent's address did not answer")
-    except NotFound:
-        log.info("queue.poison_of_nothing", queue=queue)
+    if queue == "provisioning":
+        await here.runner.abandon(_text(body, "task_id"), reason)
+    elif queue == "agent-runs" and "undelivered" not in body:
+        await here.lifecycle.abandon(_text(body, "run_id"), reason)
+    elif queue == "webhooks":
+        await here.webhooks.give_up(body, "the agent's address did not answer")
+
+
+def _text(body: Json, name: str) -> str:
+    value = body.get(name)
+    if not isinstance(value, str):
+        raise Invalid(f"It has no {name}.")
+    return value
 
 
 def _decoded(raw: bytes) -> Json:
     """Base64 of a JSON object. Decoded here, not by the host, which loses what it cannot decode. Raises Invalid."""
     try:
-        body = json.loads(base64.b64decode(raw, validate=True))
+        body = orjson.loads(base64.b64decode(raw, validate=True))
+        orjson.dumps(body)
     except ValueError:
         raise Invalid("It is not base64 of JSON.") from None
+    except TypeError:
+        raise Invalid("It is nested too deeply to be kept.") from None
     if not isinstance(body, dict):
         raise Invalid("It is not a JSON object.")
     return body
 
 
 def _readable(raw: bytes) -> Json:
-    try:
-        return _decoded(raw)
-    except Invalid:
-        with contextlib.suppress(ValueError):
-            raw = base64.b64decode(raw, validate=True)
-        return {"raw": raw.decode(errors="replace")[:10_000]}
+    """The message as an incident keeps it and sends it again; what cannot be sent again is kept as text under `raw`."""
+    with contextlib.suppress(Invalid):
+        body = _decoded(raw)
+        if len(orjson.dumps(body)) <= LARGEST_MESSAGE:
+            return body
+    with contextlib.suppress(ValueError):
+        raw = base64.b64decode(raw, validate=True)
+    return {"raw": raw.decode(errors="replace")[:_SHOWN]}

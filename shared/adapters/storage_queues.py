@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from shared.core.errors import Unavailable
-from shared.core.ports import Json
+from shared.core.errors import TooLarge, Unavailable
+from shared.core.ports import LARGEST_MESSAGE, Json
 
 if TYPE_CHECKING:  # the SDK takes 0.4 s to import: only when first used
     from azure.storage.queue.aio import QueueClient, QueueServiceClient
-
-LARGEST = 48 * 1024
-"""Bytes of JSON that fit a message of 64 KiB as base64."""
 
 _NEVER = -1
 
@@ -27,10 +24,10 @@ class StorageQueues:
         self._service: QueueServiceClient | None = None
 
     async def send(self, queue: str, body: Json, delay: float = 0) -> None:
-        """Creates the queue when it is missing. ValueError: the message is too large."""
+        """Creates the queue when it is missing."""
         text = orjson.dumps(body)
-        if len(text) > LARGEST:
-            raise ValueError(f"a message of {len(text)} bytes: at most {LARGEST} fit; send a reference instead")
+        if len(text) > LARGEST_MESSAGE:
+            raise TooLarge(f"A message of {len(text)} bytes: at most {LARGEST_MESSAGE} fit. Send a reference instead.")
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         client = self._queue(queue)

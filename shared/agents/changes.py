@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal
 
+from shared.agents.models import RunMessage
 from shared.core import ids
 from shared.core.board_events import card_event
 from shared.core.boards import (
@@ -19,6 +20,7 @@ from shared.core.boards import (
 from shared.core.clock import iso, parse
 from shared.core.errors import NotFound
 from shared.core.events import NewEvent, RunData
+from shared.core.messages import VERSION
 from shared.core.ports import Op, Put
 from shared.core.resources import Actor, Run, RunBadge, RunLimits
 from shared.core.store import Commit, Message, Store
@@ -147,7 +149,7 @@ def agent_actor(board: BoardRecord) -> Actor:
 
 
 def run_message(run: RunRecord) -> dict[str, object]:
-    return {"version": 1, "run_id": run.id, "epoch": run.epoch}
+    return RunMessage(version=VERSION, run_id=run.id, epoch=run.epoch).model_dump()
 
 
 def branch_name(card: CardRecord) -> str:

@@ -20,6 +20,8 @@ from shared.core.store import Store, retry_stale
 
 log = Log(__name__)
 
+_NOT_OURS = "Only moves of cards on this agent's board start runs."
+
 
 class WebhookIntake:
     def __init__(
@@ -46,12 +48,14 @@ class WebhookIntake:
             raise Unauthenticated("The signature does not fit any agent here.")
         self._signer.verify(secret, headers, body)
         event = _parsed(body)
-        if not isinstance(event, CardEvent) or event.type != "card.moved" or event.data.board_id != agent.board_id:
-            return WebhookAnswer(run_id=None, reason="Only moves of cards on this agent's board start runs.")
+        if not isinstance(event, CardEvent) or event.type != "card.moved":
+            return WebhookAnswer(run_id=None, reason=_NOT_OURS)
         return await self.start(agent, event)
 
     async def start(self, agent: AgentRecord, event: CardEvent, failure: str | None = None) -> WebhookAnswer:
         """A run for this move. The same event gives the same run, however often it comes."""
+        if event.data.board_id != agent.board_id or not event.data.card.id.startswith(f"card_{agent.scope}_"):
+            return WebhookAnswer(run_id=None, reason=_NOT_OURS)
         run_id = ids.scoped("run", agent.scope, ids.digest(event.id)[:20])
         return await retry_stale(lambda: self._start(run_id, agent, event, failure))
 
@@ -86,10 +90,15 @@ class WebhookIntake:
         """The webhook never arrived: a run that failed for this reason, which a person can retry."""
         moved = parse({**event, "sequence": 0})
         if not isinstance(moved, CardEvent):
-            return
-        board, _ = await self._boards.board(ids.board_scope(moved.data.board_id))
-        if board.agent is not None:
-            await self.start(await self._agents.agent(board.agent.agent_id), moved, reason)
+            return None
+        try:
+            board, _ = await self._boards.board(ids.board_scope(moved.data.board_id))
+            agent = await self._agents.agent(board.agent.agent_id) if board.agent else None
+        except NotFound as error:
+            return log.info("run.undelivered_to_nobody", event_id=moved.id, reason=error.detail)
+        if agent is not None:
+            await self.start(agent, moved, reason)
+        return None
 
 
 def _parsed(body: bytes) -> Any:

@@ -9,12 +9,13 @@ from dataclasses import asdict, dataclass
 
 from shared.agents.changes import LoadedRun, RunChanges
 from shared.agents.intake import WebhookIntake
-from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff
+from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff, RunMessage, UndeliveredMessage
 from shared.agents.repository import AgentRepository
 from shared.core.boards import RunRecord
 from shared.core.clock import is_future, iso, parse
-from shared.core.errors import Invalid, NotFound, PlatformError, Stale, Unavailable
+from shared.core.errors import NotFound, PlatformError, Stale, Unavailable
 from shared.core.log import Log
+from shared.core.messages import read
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Blobs, Comparison, ContainerHost, Job, JobSpec, Json, Repositories, Tokens
 from shared.core.resources import RUN_OVER, RepositoryInfo, RunResult
@@ -55,12 +56,11 @@ class RunLifecycle:
 
     async def handle(self, message: Json) -> None:
         """A queue message. Duplicates, late and reordered ones are no-ops."""
-        if message.get("version") != 1:
-            raise Invalid(f"Unknown message version {message.get('version')!r}.")
         if "undelivered" in message:
-            await self._intake.undelivered(message["undelivered"], message["reason"])
-            return
-        await retry_stale(lambda: self._take(message["run_id"], message["epoch"]))
+            lost = read(UndeliveredMessage, message)
+            return await self._intake.undelivered(lost.undelivered, lost.reason)
+        asked = read(RunMessage, message)
+        return await retry_stale(lambda: self._take(asked.run_id, asked.epoch))
 
     async def _take(self, run_id: str, epoch: int) -> None:
         """Look at the run, unless somebody else took this look; a card edited meanwhile does not end the chain."""

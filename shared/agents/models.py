@@ -6,6 +6,7 @@ from pydantic import BaseModel, Field
 
 from shared.core.addresses import ContainerAddresses
 from shared.core.events import Activity
+from shared.core.messages import Count, MovedCard, QueueMessage, ScopedId
 from shared.core.resources import RepositoryInfo, Resource, Run
 
 
@@ -49,6 +50,23 @@ class RunDiff(BaseModel):
 
 class StoppedRuns(BaseModel):
     stopped: int
+
+
+# -- queue messages ---------------------------------------------------------------------------------
+
+
+class RunMessage(QueueMessage):
+    """Look at this run. Another epoch than the run's is of the past."""
+
+    run_id: ScopedId
+    epoch: Count
+
+
+class UndeliveredMessage(QueueMessage):
+    """The webhook of this move never arrived."""
+
+    undelivered: MovedCard
+    reason: str = Field(max_length=2_000)
 
 
 # -- container side ---------------------------------------------------------------------------------

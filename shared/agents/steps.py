@@ -5,7 +5,7 @@ import secrets
 
 from shared.agents.models import AgentRecord
 from shared.agents.repository import AgentRepository
-from shared.core import ids
+from shared.core import deliveries, ids
 from shared.core.board_events import board_updated
 from shared.core.boards import AgentRef, BoardRepository, board_partition
 from shared.core.clock import iso
@@ -31,7 +31,7 @@ class AgentSteps:
     async def provision_agent(self, ctx: StepContext) -> Json:
         scope = ctx.subject.id
         agent_id = ids.scoped("agent", scope, "default")
-        secret_name = f"webhook-{scope}"
+        secret_name = deliveries.secret_name(scope)
         if await self._secrets.get(secret_name) is None:
             await self._secrets.put(secret_name, "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode())
         agent = AgentRecord(

@@ -22,6 +22,11 @@ def kept(store: Store, message: Json) -> Put:
     return Put(f"delivery/{message['event']['id']}", {"message": message, "at": iso(store.clock.now())})
 
 
+def secret_name(scope: str) -> str:
+    """Where the secret that signs the deliveries of a board's agent is kept."""
+    return f"webhook-{scope}"
+
+
 def reference(event: Json) -> str:
     """What the commit watches."""
     return f"delivery/{ids.board_scope(event['data']['board_id'])}~{event['id']}"

@@ -13,6 +13,10 @@ ANY = "*"
 """An etag that matches whatever is there, or nothing."""
 
 
+LARGEST_MESSAGE = 48 * 1024
+"""Bytes of JSON that fit a queue message of 64 KiB as base64."""
+
+
 @dataclass(frozen=True, slots=True)
 class Doc:
     """A stored document: its id inside the partition (`<kind>/<rest>`), its body as JSON bytes, its version.
@@ -113,7 +117,7 @@ class Queues(Protocol):
     """Sends to storage queues; consuming them is the function host's work."""
 
     async def send(self, queue: str, body: Json, delay: float = 0) -> None:
-        """Base64 JSON, time to live never, visible after `delay` seconds. Raises Unavailable."""
+        """Base64 JSON, time to live never, visible after `delay` seconds. Raises TooLarge or Unavailable."""
         ...
 
 

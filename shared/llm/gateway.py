@@ -11,11 +11,12 @@ from shared.core import ids
 from shared.core.clock import Clock, iso
 from shared.core.errors import BadRequest, PlatformError, Unavailable
 from shared.core.log import Log
+from shared.core.messages import VERSION
 from shared.core.ports import Queues
 from shared.llm import errors, headers
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter, Report
-from shared.llm.models import Answer, Call, Caller, Share, TokenCounts, UsageMessage
+from shared.llm.models import LONGEST_MODEL, Answer, Call, Caller, Share, TokenCounts, UsageMessage
 from shared.llm.prices import cost_micro_usd
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
@@ -61,12 +62,13 @@ class _Bill:
     def usage_message(self) -> UsageMessage:
         shares = self.report.shares()
         return UsageMessage(
+            version=VERSION,
             id=ids.sortable(),
             team_id=self.caller.team_id,
             run_id=self.caller.run_id,
             card_id=self.caller.card_id,
             key_id=self.caller.key_id,
-            model=self.report.model,
+            model=self.report.model[:LONGEST_MODEL],
             input_tokens=_total(shares, "input"),
             output_tokens=_total(shares, "output"),
             cache_read_tokens=_total(shares, "cache_read"),

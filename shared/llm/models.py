@@ -2,11 +2,14 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Annotated, ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from shared.core import ids
+from shared.core.clock import iso, parse
 from shared.core.errors import PlatformError
+from shared.core.messages import Count, PlainId, QueueMessage, ScopedId
 from shared.llm.upstream import Headers
 
 
@@ -16,6 +19,15 @@ class TooLarge(PlatformError):
     status: ClassVar[int] = 413
     type: ClassVar[str] = "too-large"
     title: ClassVar[str] = "Request too large"
+
+
+LONGEST_MODEL = 200
+
+
+def _moment(text: str) -> str:
+    if iso(parse(text)) != text:
+        raise ValueError("it is not a moment in UTC, to the millisecond")
+    return text
 
 
 class KeyRecord(BaseModel):
@@ -103,23 +115,27 @@ class Share:
     us_only: bool = False
 
 
-class UsageMessage(BaseModel):
+class UsageMessage(QueueMessage):
     """Body of a message on the `usage` queue: one answer of the model."""
 
-    model_config = ConfigDict(extra="forbid")
-    version: int = 1
-    id: str
-    team_id: str
-    run_id: str | None
-    card_id: str | None
-    key_id: str
-    model: str
-    input_tokens: int
-    output_tokens: int
-    cache_read_tokens: int
-    cache_write_tokens: int
-    cost_micro_usd: int
-    time: str
+    id: PlainId
+    team_id: str = Field(pattern=r"^t[a-z0-9]{10}$")
+    run_id: ScopedId | None
+    card_id: ScopedId | None
+    key_id: ScopedId
+    model: str = Field(max_length=LONGEST_MODEL)
+    input_tokens: Count
+    output_tokens: Count
+    cache_read_tokens: Count
+    cache_write_tokens: Count
+    cost_micro_usd: Count
+    time: Annotated[str, AfterValidator(_moment)]
     duration_ms: int
     first_byte_ms: int
     status: int
+
+    @model_validator(mode="after")
+    def _of_one_team(self) -> Self:
+        if ids.scope_of(self.key_id, "key") != self.team_id:
+            raise ValueError("the key is not the team's")
+        return self

@@ -4,15 +4,18 @@ import asyncio
 import random
 from datetime import timedelta
 
-from pydantic import ValidationError
-
 from shared.core import usage
 from shared.core.clock import iso, parse
 from shared.core.errors import Exists, Invalid, Stale
 from shared.core.events import NewEvent, UsageData
+from shared.core.log import Log
+from shared.core.messages import read
 from shared.core.ports import ANY, Delete, Doc, Json, Op, Put
 from shared.core.store import Commit, Store
+from shared.core.teams import team_partition
 from shared.llm.models import UsageMessage
+
+log = Log(__name__)
 
 _REMEMBERED = timedelta(days=7)
 _TRIES = 12
@@ -27,7 +30,9 @@ class UsageRecorder:
 
     async def record(self, message: Json) -> None:
         """Safe to repeat. Raises Invalid for a message of unknown shape, or one too old to be told from a repeat."""
-        used = _parsed(message)
+        used = read(UsageMessage, message)
+        if not await self._counts(used):
+            return log.info("usage.team_gone", team_id=used.team_id, usage_id=used.id)
         if parse(used.time) < self._store.clock.now() - _REMEMBERED:
             raise Invalid(f"Usage message {used.id} is over {_REMEMBERED.days} days old: it may be counted already.")
         for _ in range(_TRIES - 1):
@@ -36,6 +41,16 @@ class UsageRecorder:
             except (Stale, Exists):
                 await asyncio.sleep(random.uniform(0.005, 0.05))
         return await self._record_once(used)
+
+    async def _counts(self, used: UsageMessage) -> bool:
+        """False when the team is gone. Raises Invalid for a run or card of another team."""
+        doc = await self._store.documents.get(team_partition(used.team_id), "team")
+        if doc is None:
+            return False
+        scopes = {part.split("_")[1] for part in (used.run_id, used.card_id) if part is not None}
+        if not scopes <= {doc.body["scope"]}:
+            raise Invalid("Its run or card is not of its team.")
+        return True
 
     async def _record_once(self, used: UsageMessage) -> None:
         partition = usage.partition(used.team_id)
@@ -55,16 +70,6 @@ class UsageRecorder:
         oldest = await self._store.documents.query(partition, "seen/", limit=_PRUNED_AT_ONCE)
         limit = iso(self._store.clock.now() - _REMEMBERED)
         return [Delete(doc.id, ANY) for doc in oldest if doc.body["time"] < limit]
-
-
-def _parsed(message: Json) -> UsageMessage:
-    try:
-        used = UsageMessage.model_validate(message)
-    except ValidationError as error:
-        raise Invalid(f"This is not a usage message: {error.error_count()} fields do not fit.") from error
-    if used.version != 1:
-        raise Invalid(f"Usage message {used.id} has version {used.version}; only 1 is known.")
-    return used
 
 
 def _sums_of(used: UsageMessage) -> dict[str, Json]:

@@ -6,10 +6,16 @@ from typing import Any
 
 from pydantic import Field
 
+from shared.core.messages import VERSION, Count, PlainId, QueueMessage
 from shared.core.ports import Json
 from shared.core.resources import Resource, Step, Subject, Task, TaskStatus
 
-MESSAGE_VERSION = 1
+
+class TaskMessage(QueueMessage):
+    """Work on this task. Another epoch than the task's is of the past."""
+
+    task_id: PlainId
+    epoch: Count
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +90,7 @@ class TaskRecord(Resource):
         return Task(**shown, sequence=sequence)
 
     def message(self) -> Json:
-        return {"version": MESSAGE_VERSION, "task_id": self.id, "epoch": self.epoch}
+        return TaskMessage(version=VERSION, task_id=self.id, epoch=self.epoch).model_dump()
 
     @property
     def reference(self) -> str:

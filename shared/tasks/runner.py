@@ -10,14 +10,15 @@ from datetime import timedelta
 
 from shared.core import ids
 from shared.core.clock import is_future, iso, parse
-from shared.core.errors import Conflict, Invalid, NotFound, Stale
+from shared.core.errors import Conflict, NotFound, Stale
 from shared.core.log import Log
+from shared.core.messages import read
 from shared.core.ports import Json, Put
 from shared.core.resources import TASK_OVER, Step, Subject
 from shared.core.store import Commit, Message, Store, retry_stale
 from shared.tasks.changes import QUEUE, rescheduled, task_event, tell_subject
 from shared.tasks.holder import Holder, Overtaken
-from shared.tasks.models import MESSAGE_VERSION, Plan, TaskRecord
+from shared.tasks.models import Plan, TaskMessage, TaskRecord
 
 log = Log(__name__)
 
@@ -86,15 +87,14 @@ class Runner:
 
     async def handle(self, message: Json) -> None:
         """A queue message: duplicates, late and reordered ones are no-ops."""
-        if message.get("version") != MESSAGE_VERSION:
-            raise Invalid(f"Unknown message version {message.get('version')!r}.")
+        asked = read(TaskMessage, message)
         try:
-            record, etag = await self.load(message["task_id"])
+            record, etag = await self.load(asked.task_id)
         except NotFound:
-            log.warning("task.unknown", task_id=message["task_id"])
+            log.warning("task.unknown", task_id=asked.task_id)
             return
         if record.status not in TASK_OVER:
-            if record.epoch != message["epoch"]:
+            if record.epoch != asked.epoch:
                 return
             try:
                 await Holder(self._store, self._plans[record.plan], record, etag, self._lease).run_on()

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from shared.core import deliveries
-from shared.core.errors import Invalid, Unavailable
+from shared.core.errors import Unavailable
 from shared.core.log import Log
+from shared.core.messages import VERSION, read
 from shared.core.ports import Json, Queues, Secrets, WebhookSender, WebhookSigner
 from shared.core.store import Store
 from shared.webhooks.models import Delivery
@@ -31,7 +32,7 @@ class WebhookService:
 
     async def deliver(self, message: Json) -> None:
         """POST the event, signed. Raises Unavailable when trying again may help; a refusal ends the delivery."""
-        delivery = _parsed(message)
+        delivery = read(Delivery, message)
         secret = await self._secrets.get(delivery.secret_name)
         if secret is None:
             return await self.give_up(message, "its signing secret is gone")
@@ -53,19 +54,12 @@ class WebhookService:
 
     async def give_up(self, message: Json, reason: str) -> None:
         """Tell the run life cycle, so that whoever moved the card learns that no agent came."""
-        delivery = _parsed(message)
+        delivery = read(Delivery, message)
         body: dict[str, Any] = {
-            "version": 1,
+            "version": VERSION,
             "undelivered": delivery.event,
             "reason": f"The webhook could not be delivered: {reason}.",
         }
         await self._queues.send(RUNS_QUEUE, body)
         await deliveries.settle(self._store, delivery.event)
         log.warning("webhook.given_up", event_id=delivery.event_id, reason=reason)
-
-
-def _parsed(message: Json) -> Delivery:
-    try:
-        return Delivery.model_validate(message)
-    except ValueError:
-        raise Invalid("This is not a webhook delivery.") from None

@@ -16,7 +16,7 @@ from local import azurite
 from local.child import free_port
 from shared.adapters.storage_queues import StorageQueues
 from shared.core import ids
-from shared.core.errors import Unavailable
+from shared.core.errors import TooLarge, Unavailable
 from shared.core.ports import Queues
 from tests.fakes import FakeQueues
 from tests.requires import require
@@ -86,7 +86,7 @@ async def test_every_message_arrives(inbox, queue):
 async def test_the_largest_message_fits_and_a_larger_one_is_refused(inbox, queue):
     room = 48 * 1024 - len('{"text":""}')
     await inbox.queues.send(queue, {"text": "x" * room})
-    with pytest.raises(ValueError, match="send a reference instead"):
+    with pytest.raises(TooLarge, match="Send a reference instead"):
         await inbox.queues.send(queue, {"text": "x" * (room + 1)})
     assert [len(body["text"]) for body in await inbox.receive(queue)] == [room]
 

@@ -2,10 +2,8 @@
 
 import orjson
 
-from shared.core.errors import Unavailable
-from shared.core.ports import Json
-
-_LARGEST = 48 * 1024
+from shared.core.errors import TooLarge, Unavailable
+from shared.core.ports import LARGEST_MESSAGE, Json
 
 
 class FakeQueues:
@@ -17,8 +15,8 @@ class FakeQueues:
 
     async def send(self, queue: str, body: Json, delay: float = 0) -> None:
         text = orjson.dumps(body)
-        if len(text) > _LARGEST:
-            raise ValueError(f"a message of {len(text)} bytes: at most {_LARGEST} fit; send a reference instead")
+        if len(text) > LARGEST_MESSAGE:
+            raise TooLarge(f"A message of {len(text)} bytes: at most {LARGEST_MESSAGE} fit. Send a reference instead.")
         if self.down:
             raise Unavailable("The queue service does not answer. Try again in a moment.")
         self.sent.append((queue, orjson.loads(text), delay))

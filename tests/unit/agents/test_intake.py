@@ -4,7 +4,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.core.errors import BadRequest, Unauthenticated
+from shared.core.errors import BadRequest, Invalid, Unauthenticated
 from shared.core.ports import Json
 from tests.unit.agents.conftest import Site
 
@@ -110,6 +110,18 @@ class TestRouting:
         other = {**event, "data": {**event["data"], "board_id": "board_w0123456789"}}
         assert "this agent's board" in (await self.reason(site, other) or "")
 
+    async def test_a_card_of_another_board_starts_nothing(self, site: Site) -> None:
+        """Whoever knows one agent's secret cannot have it work on another team's card."""
+        bob = await site.world.person("Bob")
+        other = await site.world.workspace(bob, "Other")
+        theirs = await site.world.card(bob, other.board_id)
+        await site.world.move(bob, theirs.id, "progress")
+        event = (await delivery(site))["event"]
+        card = {**event["data"]["card"], "id": theirs.id}
+        forged = {**event, "data": {**event["data"], "card": card}}
+        assert "this agent's board" in (await self.reason(site, forged) or "")
+        assert await site.world.platform.runs.of_card(bob, theirs.id) == []
+
     async def test_moves_into_other_columns_start_nothing(self, site: Site) -> None:
         event = (await delivery(site))["event"]
         card = {**event["data"]["card"], "column_id": "ready"}
@@ -177,6 +189,14 @@ class TestUndelivered:
         (run,) = await site.world.platform.runs.of_card(site.ada, message["event"]["data"]["card"]["id"])
         assert run.status == "starting"
 
-    async def test_other_events_are_ignored(self, site: Site) -> None:
+    async def test_of_another_event_is_refused(self, site: Site) -> None:
         team = (await site.world.subject(f"team/{site.workspace.team_id}"))[0]
-        await site.world.platform.intake.undelivered(team, "gave up")
+        with pytest.raises(Invalid, match="undelivered"):
+            await site.world.consume("agent-runs", {"version": 1, "undelivered": team, "reason": "gave up"})
+
+    async def test_of_a_board_that_is_gone_is_dropped(self, site: Site) -> None:
+        event = (await delivery(site))["event"]
+        gone = "w0000000000"
+        card = {**event["data"]["card"], "id": f"card_{gone}_1", "board_id": f"board_{gone}"}
+        lost = {**event, "data": {**event["data"], "board_id": f"board_{gone}", "card": card}}
+        await site.world.consume("agent-runs", {"version": 1, "undelivered": lost, "reason": "gave up"})

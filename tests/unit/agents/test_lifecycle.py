@@ -153,6 +153,25 @@ class TestMessages:
         with pytest.raises(Invalid, match="version"):
             await site.world.platform.lifecycle.handle({"version": version, "run_id": "x", "epoch": 1})
 
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"run_id": None},
+            {"run_id": "nonsense"},
+            {"run_id": "task_w0123456789_1/../x"},
+            {"epoch": "1"},
+            {"epoch": -1},
+            {"epoch": 2**60},
+            {"epoch": None},
+            {"more": 1},
+            {"undelivered": {}},
+        ],
+    )
+    async def test_a_message_that_does_not_fit_is_refused(self, site: Site, changed: dict[str, object]) -> None:
+        message = {"version": 1, "run_id": "run_w0123456789_1", "epoch": 1} | changed
+        with pytest.raises(Invalid, match="do not fit"):
+            await site.world.platform.lifecycle.handle(message)
+
     async def test_each_run_has_one_chain_of_looks(self, site: Site) -> None:
         await site.world.started(site.ada, site.board)
         for _ in range(10):

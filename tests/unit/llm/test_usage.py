@@ -5,6 +5,7 @@ import pytest
 
 from shared.core import usage
 from shared.core.errors import Invalid
+from shared.core.ports import Put
 from shared.core.resources import Usage
 from tests.unit.llm.world import CARD, RUN, TEAM, World, scripted
 
@@ -16,7 +17,7 @@ def used(id: str = "0001", **changes: Any) -> dict[str, Any]:
         "team_id": TEAM,
         "run_id": RUN,
         "card_id": CARD,
-        "key_id": "key",
+        "key_id": f"key_{TEAM}_0123456789abcdef",
         "model": "demo-1",
         "input_tokens": 1,
         "output_tokens": 2,
@@ -73,11 +74,56 @@ class TestRecord:
         ]
         assert [group for group, _ in world.realtime.published] == [f"team.{TEAM}"] * 2
 
-    @pytest.mark.parametrize("changes", [{"version": 2}, {"input_tokens": None}, {"more": 1}, {"team_id": 5}])
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"version": 2},
+            {"version": None},
+            {"input_tokens": None},
+            {"input_tokens": -1},
+            {"input_tokens": 2**60},
+            {"input_tokens": 1.5},
+            {"output_tokens": "1"},
+            {"status": True},
+            {"more": 1},
+            {"team_id": 5},
+            {"team_id": "../t"},
+            {"id": "a/b"},
+            {"id": ""},
+            {"time": "yesterday"},
+            {"time": "2026-01-01"},
+            {"time": "2026-01-01T00:00:00.000"},
+            {"time": "20260101T000000.000Z"},
+            {"run_id": "run_../../x"},
+            {"model": "m" * 10_000},
+        ],
+    )
     async def test_an_unknown_shape_is_an_error(self, world: World, changes: dict[str, Any]):
         with pytest.raises(Invalid):
             await world.recorder.record(used(**changes))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 0
+
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"run_id": "run_t9999999999_0001"},
+            {"card_id": "card_w9999999999_0001"},
+            {"key_id": "key_t9999999999_0123456789abcdef"},
+            {"team_id": "t9999999999", "key_id": "key_t9999999999_0123456789abcdef"},
+        ],
+    )
+    async def test_what_another_team_used_is_not_counted(self, world: World, changes: dict[str, Any]):
+        await world.documents.commit("portal/team/t9999999999", [Put("team", {"scope": "w9999999999"})])
+        with pytest.raises(Invalid):
+            await world.recorder.record(used(**changes))
+        for team in (TEAM, "t9999999999"):
+            assert (await usage.team_usage(world.documents, team)).requests == 0
+        assert await world.events.read("run/run_t9999999999_0001") == []
+
+    async def test_what_a_team_used_that_is_gone_is_dropped(self, world: World):
+        gone = {"team_id": "t8888888888", "key_id": "key_t8888888888_0123456789abcdef", "run_id": None, "card_id": None}
+        await world.recorder.record(used(**gone))
+        assert await world.documents.query("usage/t8888888888") == []
 
     async def test_ids_are_forgotten_after_a_week_and_older_messages_refused(self, world: World):
         await world.recorder.record(used("0001"))

@@ -54,6 +54,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.counters = FakeCounters(self.clock)
+        self.documents.partitions[f"portal/team/{TEAM}"] = {"team": ("v0", orjson.dumps({"scope": TEAM}))}
         self.store = Store(self.documents, self.events, self.queues, self.realtime, self.clock)
         self.recorder = UsageRecorder(self.store)
         self.keys = Keys(self.documents, self.secrets, self.tokens, self.clock)

@@ -129,6 +129,17 @@ class TestRun:
             await line.runner.handle({**message, "version": version})
         assert line.acts == []
 
+    @pytest.mark.parametrize(
+        "changed",
+        [{"task_id": None}, {"task_id": "../x"}, {"epoch": "1"}, {"epoch": True}, {"epoch": -1}, {"team_id": "t1"}],
+    )
+    async def test_a_message_that_does_not_fit_is_refused(self, changed: dict[str, object]) -> None:
+        line = Line("one")
+        message = await line.begin()
+        with pytest.raises(Invalid, match="do not fit"):
+            await line.runner.handle({**message, **changed})
+        assert line.acts == []
+
     @pytest.mark.parametrize("task_id", ["", "../x", "A", "a/b", "a" * 65])
     async def test_what_cannot_be_a_task_is_not_found(self, task_id: str) -> None:
         with pytest.raises(NotFound):

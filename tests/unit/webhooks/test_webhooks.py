@@ -1,4 +1,5 @@
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 import pytest
@@ -6,7 +7,9 @@ import pytest
 from shared.adapters.standard_webhooks import StandardWebhooks
 from shared.core.clock import ManualClock
 from shared.core.errors import Invalid, Unauthenticated, Unavailable
+from shared.core.events import CardData, CardEvent
 from shared.core.ports import Json
+from shared.core.resources import Actor, CardSummary
 from shared.webhooks.service import WebhookService
 from tests.fakes import FakeSecrets
 from tests.fakes.webhooks import FakeWebhookSender
@@ -14,8 +17,33 @@ from tests.unit.world import StoreWorld, World
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 URL = "https://agent.example/hook"
-EVENT = {"id": "evt_1", "type": "card.moved", "data": {"board_id": "board_w0123456789", "title": "Ünïcode"}}
-MESSAGE: Json = {"version": 1, "url": URL, "secret_name": "webhook-w1", "event": EVENT}
+SCOPE = "w0123456789"
+EVENT = CardEvent(
+    id="evt_1",
+    type="card.moved",
+    time="2026-01-01T00:00:00.000Z",
+    subject=f"board/board_{SCOPE}",
+    sequence=0,
+    data=CardData(
+        team_id="t0123456789",
+        board_id=f"board_{SCOPE}",
+        by=Actor(id="u1", name="Ada", kind="user"),
+        from_column="ready",
+        card=CardSummary(
+            id=f"card_{SCOPE}_1",
+            board_id=f"board_{SCOPE}",
+            column_id="progress",
+            rank="a",
+            title="Ünïcode",
+            updated_at="2026-01-01T00:00:00.000Z",
+        ),
+    ),
+).model_dump(mode="json", exclude={"sequence"})
+MESSAGE: Json = {"version": 1, "url": URL, "secret_name": f"webhook-{SCOPE}", "event": EVENT}
+
+
+def with_data(**changes: Any) -> Json:
+    return MESSAGE | {"event": EVENT | {"data": EVENT["data"] | changes}}
 
 
 class Post:
@@ -23,7 +51,7 @@ class Post:
         self.sender, self.secrets = FakeWebhookSender(), FakeSecrets()
         world = StoreWorld(clock=ManualClock(datetime.now(UTC)))
         self.queues = world.queues
-        self.secrets.secrets["webhook-w1"] = SECRET
+        self.secrets.secrets[f"webhook-{SCOPE}"] = SECRET
         self.service = WebhookService(world.store, self.secrets, StandardWebhooks(), self.sender, self.queues)
 
 
@@ -74,7 +102,38 @@ class TestDeliver:
         assert post.sender.posts == []
         assert "secret is gone" in post.queues.bodies("agent-runs")[0]["reason"]
 
-    @pytest.mark.parametrize("message", [{}, {**MESSAGE, "version": 2}, {**MESSAGE, "extra": 1}, {"raw": "x"}])
+    @pytest.mark.parametrize(
+        "message",
+        [
+            {},
+            {"raw": "x"},
+            *(
+                MESSAGE | changed
+                for changed in (
+                    {"version": 2},
+                    {"version": True},
+                    {"version": "1"},
+                    {"extra": 1},
+                    {"url": 5},
+                    {"url": "file:///etc/passwd"},
+                    {"url": "http://a\r\nx: y"},
+                    {"secret_name": "token-signing-key"},
+                    {"secret_name": "webhook-w9999999999"},
+                    {"event": {}},
+                    {"event": "card.moved"},
+                    {"event": {name: value for name, value in EVENT.items() if name != "id"}},
+                    {"event": EVENT | {"id": ""}},
+                    {"event": EVENT | {"type": "card.updated"}},
+                    {"event": EVENT | {"type": "unheard.of"}},
+                )
+            ),
+            with_data(board_id="board_w9999999999"),
+            with_data(board_id="../.."),
+            with_data(card=EVENT["data"]["card"] | {"id": "card_w9999999999_1"}),
+            with_data(card=EVENT["data"]["card"] | {"board_id": "board_w9999999999"}),
+            with_data(card=EVENT["data"]["card"] | {"id": "nonsense"}),
+        ],
+    )
     async def test_what_is_no_delivery_is_an_error(self, post: Post, message: Json) -> None:
         with pytest.raises(Invalid):
             await post.service.deliver(message)

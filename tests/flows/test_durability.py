@@ -1,7 +1,6 @@
-"""Agents are killed, queues repeat themselves, messages are garbage: work still ends, once."""
+"""Agents are killed, queues repeat themselves: work still ends, once."""
 
 import asyncio
-import contextlib
 import os
 import signal
 from collections.abc import AsyncGenerator
@@ -9,11 +8,9 @@ from typing import Any
 
 import orjson
 import pytest
-from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
-from azure.storage.queue import TextBase64EncodePolicy
-from azure.storage.queue.aio import QueueServiceClient
 
 from local.cloud import LocalCloud
+from tests.flows.queues import Queues
 from tests.flows.world import (
     Json,
     Person,
@@ -24,7 +21,6 @@ from tests.flows.world import (
     run_card,
     run_in,
     stored,
-    until,
 )
 
 BODY = "1. Create `survived.txt`:\n\n   ```\n   yes\n   ```\n\n2. Run: `sleep 4`\n"
@@ -36,36 +32,9 @@ async def place(ada: Person) -> Json:
 
 
 @pytest.fixture(scope="module")
-async def queues(cloud: LocalCloud) -> AsyncGenerator[QueueServiceClient]:
-    async with QueueServiceClient.from_connection_string(cloud.azurite.connection_string) as service:
-        yield service
-
-
-async def _send(queues: QueueServiceClient, queue: str, *bodies: Json) -> None:
-    client = queues.get_queue_client(queue, message_encode_policy=TextBase64EncodePolicy())
-    for body in bodies:
-        await client.send_message(orjson.dumps(body).decode(), time_to_live=-1)
-
-
-async def _drained(queues: QueueServiceClient, queue: str) -> None:
-    """No message waits; what a killed host had taken stays hidden and does not count."""
-
-    async def empty() -> bool:
-        try:
-            return not await queues.get_queue_client(queue).peek_messages()
-        except ResourceNotFoundError:
-            return True
-
-    await until(empty, within=20, every=0.2)
-    await asyncio.sleep(0.5)
-
-
-async def _incident(person: Person, queue: str, text: str) -> Json:
-    async def there() -> Json | None:
-        items = (await person.get("/api/incidents"))["items"]
-        return next((item for item in items if item["queue"] == queue and text in str(item["body"])), None)
-
-    return await until(there, within=20, every=0.2)
+async def queues(cloud: LocalCloud) -> AsyncGenerator[Queues]:
+    async with Queues.of(cloud) as client:
+        yield client
 
 
 class TestKilledAgent:
@@ -82,16 +51,16 @@ class TestKilledAgent:
 
 
 class TestRepeatedMessages:
-    async def test_of_a_finished_task_change_nothing(self, ada: Person, queues: QueueServiceClient):
+    async def test_of_a_finished_task_change_nothing(self, ada: Person, queues: Queues):
         team = await make_team(ada, "Told again")
         before = await events_of(ada, f"tasks/{team['task_id']}")
         bodies = [{"version": 1, "task_id": team["task_id"], "epoch": epoch} for epoch in range(8)]
-        await _send(queues, "provisioning", *bodies, *bodies)
-        await _drained(queues, "provisioning")
+        await queues.send("provisioning", *bodies, *bodies)
+        await queues.drained("provisioning")
         assert await events_of(ada, f"tasks/{team['task_id']}") == before
 
     async def test_of_a_working_run_start_no_second_chain(
-        self, ada: Person, place: Json, cloud: LocalCloud, queues: QueueServiceClient
+        self, ada: Person, place: Json, cloud: LocalCloud, queues: Queues
     ):
         _, run = await run_card(ada, place["board_id"], "Told twice", BODY.replace("survived", "twice"))
         for _ in range(10):
@@ -99,7 +68,7 @@ class TestRepeatedMessages:
                 kept = await documents.get(f"boards/{place['id']}", f"run/{run['id']}")
             assert kept is not None
             message = {"version": 1, "run_id": run["id"], "epoch": kept.body["epoch"]}
-            await _send(queues, "agent-runs", message, message, {**message, "epoch": 1})
+            await queues.send("agent-runs", message, message, {**message, "epoch": 1})
             await asyncio.sleep(0.3)
         ended = await finished_run(ada, run["id"])
         assert ended["status"] == "succeeded", ended["reason"]
@@ -111,31 +80,9 @@ class TestRepeatedMessages:
             "agent.completed",
         ]
 
-    async def test_about_nothing_are_dropped(self, grace: Person, queues: QueueServiceClient):
-        await _send(queues, "provisioning", {"version": 1, "task_id": "01m80000000000000000", "epoch": 1})
-        await _send(queues, "agent-runs", {"version": 1, "run_id": "run_w0000000000_none", "epoch": 1})
-        await _drained(queues, "provisioning")
-        await _drained(queues, "agent-runs")
+    async def test_about_nothing_are_dropped(self, grace: Person, queues: Queues):
+        await queues.send("provisioning", {"version": 1, "task_id": "01m80000000000000000", "epoch": 1})
+        await queues.send("agent-runs", {"version": 1, "run_id": "run_w0000000000_none", "epoch": 1})
+        await queues.drained("provisioning")
+        await queues.drained("agent-runs")
         assert not [item for item in (await grace.get("/api/incidents"))["items"] if "01m80" in str(item)]
-
-
-class TestGarbageMessages:
-    @pytest.mark.parametrize("queue", ["provisioning", "agent-runs", "webhooks", "usage"])
-    async def test_become_incidents_that_admins_see(self, grace: Person, queues: QueueServiceClient, queue: str):
-        client = queues.get_queue_client(queue)
-        with contextlib.suppress(ResourceExistsError):
-            await client.create_queue()
-        await client.send_message("this is not base64!")
-        await _send(queues, queue, {"version": 99, "what": f"unknown to {queue}"})
-        raw = queues.get_queue_client(queue, message_encode_policy=TextBase64EncodePolicy())
-        await raw.send_message(f"not JSON for {queue}")
-        assert (await _incident(grace, queue, "not base64"))["reason"]
-        assert (await _incident(grace, queue, f"not JSON for {queue}"))["reason"]
-        assert (await _incident(grace, queue, f"unknown to {queue}"))["body"]["version"] == 99
-        await _drained(queues, queue)
-        await _drained(queues, f"{queue}-poison")
-
-    async def test_are_for_platform_admins_only(self, ada: Person, grace: Person):
-        assert (await ada.refused("GET", "/api/incidents"))["status"] == 404
-        items = (await grace.get("/api/incidents"))["items"]
-        assert (await ada.refused("POST", f"/api/incidents/{items[0]['id']}/replay"))["status"] == 404

@@ -59,7 +59,6 @@ def create_app(config: GitHubConfig) -> Starlette:
     store = Store(config.data, config.clock)
     credentials = Credentials(config, store)
     emulator = _Emulator(config, store, credentials)
-    smart_http = SmartHttp(store, credentials)
     rest = [
         Route(prefix + description.route(path), emulator.endpoint(method, path, operation), methods=[method])
         for prefix in ("/api/v3", "")
@@ -69,11 +68,21 @@ def create_app(config: GitHubConfig) -> Starlette:
         Route(f"{prefix}/{{rest:path}}", _unknown, methods=_METHODS)
         for prefix in ("/api/v3", "/repos", "/orgs", "/app")
     ]
-    transport = [
+    return Starlette(routes=[*rest, *unknown, *_git(store, credentials), *Pages(config, store).routes()])
+
+
+def git_routes(config: GitHubConfig) -> list[Route]:
+    """Git alone, for who must see nothing else of the emulator: nothing opens without a token."""
+    store = Store(config.data, config.clock)
+    return _git(store, Credentials(config, store))
+
+
+def _git(store: Store, credentials: Credentials) -> list[Route]:
+    smart_http = SmartHttp(store, credentials)
+    return [
         Route(f"/{{owner}}/{{repo}}/{action}", smart_http, methods=[method])
         for action, method in (("info/refs", "GET"), ("git-upload-pack", "POST"), ("git-receive-pack", "POST"))
     ]
-    return Starlette(routes=[*rest, *unknown, *transport, *Pages(config, store).routes()])
 
 
 class _Emulator:

@@ -11,9 +11,11 @@ from typing import Any, Self
 
 import local.entra
 import local.github
-from local import certs, serving
+from local import certs, engine, serving
+from local.agent_image import Tell
 from local.azurite import Azurite, AzuritePorts
 from local.child import Child, accepts_connections
+from local.engine import ContainerChoice
 from local.entra.config import DEMO_TENANT, Client, EntraConfig
 from local.github.config import GitHubConfig
 from local.keys import app_key
@@ -29,6 +31,12 @@ CLIENT_ID = "kanban-platform-web"
 CLIENT_SECRET = "local-only-client-secret"  # noqa: S105 - guards an emulator on the loopback
 REALTIME_KEY = "local-only-realtime-access-key-0123456789"
 TEMPLATE = f"{ORG}-templates/app-template"
+TUNABLE = (
+    *("STORE", "AGENT_MODEL", "RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT"),
+    *("AGENT_MEMORY_MB", "AGENT_PROCESSES", "CONTAINER_SUBNETS"),
+)
+"""Settings of the platform that the environment of a local cloud may change."""
+_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED", "LOG_LEVEL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +59,15 @@ class LocalCloud:
         model_delay: float = 0.015,
         browsable: bool = True,
         host_environ: Mapping[str, str] | None = None,
+        tell: Tell = lambda _: None,
     ) -> None:
         """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting.
 
-        `host_environ` is for the function host's process as it stands, and wins.
+        `host_environ` is for the function host's process as it stands, and wins. `tell` hears what takes long.
         """
         self.data, self.ports = data.resolve(), ports or CloudPorts()
         self._environ = dict(os.environ if environ is None else environ)
-        self._browsable, self._host_environ = browsable, dict(host_environ or {})
+        self._browsable, self._host_environ, self._tell = browsable, dict(host_environ or {}), tell
         self._stack = AsyncExitStack()
         self.api_url = f"http://localhost:{self.ports.api}"
         self.web_url = f"http://localhost:{self.ports.web}"
@@ -76,6 +85,7 @@ class LocalCloud:
         self.model = self._child("model", self.ports.model, "local.model", "--port", str(self.ports.model), *delay)
         self.functions: Child | None = None
         self.settings: dict[str, str] = {}
+        self.containers = ContainerChoice()
 
     @property
     def demo_model(self) -> bool:
@@ -98,9 +108,11 @@ class LocalCloud:
     async def _start(self) -> None:
         certificates = certs.ensure(self.data / "certificates", self._environ)
         key = app_key(self.data / "certificates" / "github-app.pem")
+        github = self._github(key.public)
         self._stack.callback(stop_all, self.data)
+        self.containers = await engine.chosen(self._environ, self._tell)
         await self._stack.enter_async_context(self.valkey)
-        self.settings = self._settings(certificates, key.private)
+        self.settings = self._settings(certificates, key.private, await self._container_host(github))
         self.functions = self._function_host(self.settings)
         self._stack.push_async_callback(self.functions.stop)
         try:
@@ -108,17 +120,22 @@ class LocalCloud:
                 for child in (self.azurite, self.realtime, *((self.model,) if self.demo_model else ())):
                     starting.create_task(self._stack.enter_async_context(child))
                 starting.create_task(self.functions.start())
-                await self._emulators(certificates, key.public)
+                await self._emulators(certificates, github)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
         self._stack.push_async_callback(self.functions.stop)  # first of all
 
-    async def _emulators(self, certificates: certs.Certificates, app_public_key: str) -> None:
-        clients = {CLIENT_ID: Client(CLIENT_SECRET, frozenset({f"{self.web_url}/auth/callback"}))}
-        entra = local.entra.create_app(
-            EntraConfig(f"https://localhost:{self.ports.entra_tls}", self.entra_url, clients)
-        )
-        github = GitHubConfig(
+    async def _container_host(self, github: GitHubConfig) -> dict[str, str]:
+        """The settings that make the platform use what was chosen."""
+        if not self.containers.docker:
+            return {"CONTAINER_HOST": "process"}
+        from local.containers import hosted
+
+        used = hosted(self.containers, self.api_url, self.ports, github, self._tell)
+        return await self._stack.enter_async_context(used)
+
+    def _github(self, app_public_key: str) -> GitHubConfig:
+        return GitHubConfig(
             self.data / "github",
             ORG,
             APP_ID,
@@ -126,6 +143,12 @@ class LocalCloud:
             app_public_key,
             web_url=self.github_url,
             browsable=self._browsable,
+        )
+
+    async def _emulators(self, certificates: certs.Certificates, github: GitHubConfig) -> None:
+        clients = {CLIENT_ID: Client(CLIENT_SECRET, frozenset({f"{self.web_url}/auth/callback"}))}
+        entra = local.entra.create_app(
+            EntraConfig(f"https://localhost:{self.ports.entra_tls}", self.entra_url, clients)
         )
         owner, name = TEMPLATE.split("/")
         await local.github.seed_template(github, owner, name, ROOT / "infra" / "app-template")
@@ -150,10 +173,10 @@ class LocalCloud:
             "functions", argv, env, self._log("functions"), lambda: accepts_connections(self.ports.api), cwd=ROOT
         )
 
-    def _settings(self, certificates: certs.Certificates, app_private_key: str) -> dict[str, str]:
-        kept = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED", "LOG_LEVEL")
-        tunable = ("STORE", "RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT", "AGENT_MODEL")
-        env = {name: self._environ[name] for name in (*kept, *tunable) if name in self._environ}
+    def _settings(
+        self, certificates: certs.Certificates, app_private_key: str, container_host: Mapping[str, str]
+    ) -> dict[str, str]:
+        env = {name: self._environ[name] for name in (*_KEPT, *TUNABLE) if name in self._environ}
         env |= {
             "PYTHONUNBUFFERED": "1",
             "REQUESTS_CA_BUNDLE": str(certificates.bundle),
@@ -176,9 +199,8 @@ class LocalCloud:
             "GITHUB_APP_PRIVATE_KEY": app_private_key,
             "GITHUB_TEMPLATE": TEMPLATE,
             "IMPORT_SCHEMES": "https,http,file",
-            "CONTAINER_HOST": "process",
         }
-        return env | self._model_settings() | self._host_environ
+        return env | dict(container_host) | self._model_settings() | self._host_environ
 
     def _model_settings(self) -> dict[str, str]:
         if self.demo_model:
@@ -205,7 +227,7 @@ class LocalCloud:
             model if self.demo_model else real,
             Service("Storage", f"http://localhost:{self.ports.queues}", "Azurite: queues, blobs, tables"),
             Service("Valkey", f"localhost:{self.ports.valkey}", "counters, realtime state"),
-            Service("Agents", "local processes", "no isolation: commands run as you"),
+            Service("Agents", *self.containers.described()),
         ]
 
     def _child(self, name: str, port: int, module: str, *arguments: str) -> Child:

@@ -19,10 +19,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from local.agent_image import Tell
 from local.azurite import AzuriteMissing
 from local.child import ChildFailed
 from local.client import ApiError, Client
 from local.cloud import ORG, ROOT, LocalCloud
+from local.engine import EngineMissing
 from local.ports import CloudPorts, PortsTaken
 from shared.core.log import to_stderr
 
@@ -51,7 +53,7 @@ def main() -> int:
     try:
         with tempfile.TemporaryDirectory(prefix="kanban-demo-") as folder:
             return asyncio.run(_demo(Path(folder), options.repo, options.card, console))
-    except (DemoFailed, ApiError, PortsTaken, ChildFailed, AzuriteMissing) as error:
+    except (DemoFailed, ApiError, PortsTaken, ChildFailed, AzuriteMissing, EngineMissing) as error:
         console.print(f"[red]The demo failed:[/red] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
@@ -64,8 +66,10 @@ async def _demo(folder: Path, repo: str | None, card_file: Path | None, console:
     source = source_url(repo) if repo else example_repository(folder / "example")
     ports = CloudPorts.free()
     console.print(f"Starting a local cloud of its own in {folder} ...")
-    async with LocalCloud(folder / "data", ports) as cloud, Client(cloud.api_url) as client:
+    tell: Tell = lambda text: console.print(f"  {escape(text)}")  # noqa: E731
+    async with LocalCloud(folder / "data", ports, tell=tell) as cloud, Client(cloud.api_url) as client:
         console.print(f"  running after {time.monotonic() - began:.1f} s")
+        console.print(f"  agents: {escape(', '.join(cloud.containers.described()))}")
         session = await client.sign_in(PERSON)
         console.print(f"Signed in as [bold]{escape(session['user']['name'])}[/bold]")
         workspace = await _workspace(client, source, console)

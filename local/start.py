@@ -13,9 +13,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from local.agent_image import Tell
 from local.azurite import AzuriteMissing
 from local.child import ChildFailed
 from local.cloud import LocalCloud
+from local.engine import EngineMissing
 from local.ports import PortsTaken
 from shared.core.log import to_stderr
 
@@ -28,8 +30,8 @@ def main() -> int:
     console = Console()
     to_stderr("WARNING")
     try:
-        return asyncio.run(_run(LocalCloud(arguments.parse_args().data), console))
-    except (PortsTaken, ChildFailed, AzuriteMissing) as error:
+        return asyncio.run(_run(LocalCloud(arguments.parse_args().data, tell=_teller(console)), console))
+    except (PortsTaken, ChildFailed, AzuriteMissing, EngineMissing) as error:
         console.print(f"[red]{escape(str(error))}[/red]", highlight=False)
         return 1
 
@@ -69,6 +71,10 @@ async def _until_stopped(cloud: LocalCloud, stopping: "asyncio.Task[bool]", cons
     console.print(f"[red]The function host ended by itself. Its log ({functions.log_path}) ends with:[/red]")
     console.print(functions.last_log_lines(), markup=False, highlight=False)
     return 1
+
+
+def _teller(console: Console) -> Tell:
+    return lambda text: console.print(text, style="dim", markup=False, highlight=False)
 
 
 def _report(cloud: LocalCloud, console: Console) -> None:

@@ -1,12 +1,12 @@
 """What tests of several folders share: one local cloud for a whole session, and the people who use it."""
 
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.world import Person, make_workspace, started_cloud
+from tests.flows.world import Person, make_workspace, on_docker, started_cloud
 from tests.requires import require
 
 if TYPE_CHECKING:
@@ -17,19 +17,27 @@ _IMAGE_SECONDS = 900
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whichever test asks for the agent's image first may have to wait until it is made."""
+    waiting = {"agent_image", "cloud_parts"} if on_docker() else {"agent_image"}
     for item in items:
-        if isinstance(item, pytest.Function) and "agent_image" in item.fixturenames:
+        if isinstance(item, pytest.Function) and waiting.intersection(item.fixturenames):
             item.add_marker(pytest.mark.timeout(_IMAGE_SECONDS))
 
 
 @pytest.fixture(scope="session")
-def cloud_parts() -> None:
-    """Skips where the local cloud cannot run."""
+def cloud_parts(request: pytest.FixtureRequest) -> Generator[None]:
+    """Skips where the local cloud cannot run; on Docker its engine is the tests' own."""
     from local.cloud import ROOT
 
     require(shutil.which("node"), "The local cloud needs Node.js 20 or newer: install it, then `make setup`.")
     require(shutil.which("git"), "The local cloud needs git: install it.")
     require((ROOT / "local/azurite/node_modules").is_dir(), "Azurite is not installed: run `make setup`.")
+    with pytest.MonkeyPatch.context() as patch:
+        if on_docker():
+            request.getfixturevalue("agent_image")
+            engine: Engine = request.getfixturevalue("engine")
+            patch.setenv("DOCKER_HOST", engine.endpoint)
+            patch.setenv("CONTAINER_SUBNETS", engine.subnets)
+        yield
 
 
 @pytest.fixture(scope="session")

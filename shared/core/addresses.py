@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from shared.core.errors import Invalid
 
@@ -26,3 +27,11 @@ class ContainerAddresses:
             if url.startswith(prefix):
                 return replacement + url.removeprefix(prefix)
         return url
+
+    def outside(self, text: str) -> str:
+        """What a container says, with the addresses that people know."""
+        for prefix, replacement in self.pairs:
+            parts = urlsplit(replacement)
+            without_login = parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+            text = text.replace(without_login, prefix)
+        return text

@@ -58,7 +58,7 @@ class WorkspaceSteps:
             return Later(0.5, progress, note or None)
         if job.exit_code != 0:
             await self._host.stop_job(name)
-            raise Conflict(_reason(job))
+            raise Conflict(self._addresses.outside(_reason(job)))
         branch = _DEFAULT_BRANCH.search(job.log_tail)
         return {"default_branch": branch.group(1) if branch else None}
 

@@ -7,13 +7,12 @@ from pathlib import Path
 
 from local.cloud import ROOT
 from local.demo import example_repository
-
-_KEPT = ("PATH", "HOME", "LANG")
+from tests.flows.world import KEPT, combination, on_docker
 
 
 async def demo(*arguments: str) -> tuple[int, str]:
     """Exit code and all it printed."""
-    env = {name: os.environ[name] for name in _KEPT if name in os.environ} | {"COLUMNS": "200"}
+    env = {name: os.environ[name] for name in KEPT if name in os.environ} | combination() | {"COLUMNS": "200"}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "local.demo", *arguments),
         cwd=ROOT,
@@ -31,6 +30,7 @@ class TestDemo:
         assert code == 0, output
         for expected in ("Diffstat", "5 files", "Turns", "Tokens", "notional: demo model", "holds commit"):
             assert expected in output
+        assert ("isolated: each job in a container" if on_docker() else "no isolation: commands run as you") in output
 
     async def test_a_card_without_an_instruction_fails_with_the_reason(self, cloud_parts: None, tmp_path: Path) -> None:
         card = tmp_path / "card.md"

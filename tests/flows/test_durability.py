@@ -1,15 +1,13 @@
 """Agents are killed, queues repeat themselves: work still ends, once."""
 
 import asyncio
-import os
-import signal
 from collections.abc import AsyncGenerator
-from typing import Any
 
 import orjson
 import pytest
 
 from local.cloud import LocalCloud
+from tests.flows import jobs
 from tests.flows.queues import Queues
 from tests.flows.world import (
     Json,
@@ -41,10 +39,7 @@ class TestKilledAgent:
     async def test_its_run_fails_with_the_reason(self, ada: Person, place: Json, cloud: LocalCloud):
         _, run = await run_card(ada, place["board_id"], "Lost", "Run: `sleep 60`")
         await run_in(ada, run["id"], "running")
-        job: dict[str, Any] = orjson.loads(
-            (cloud.data / "jobs" / run["id"].replace("_", "-") / "job.json").read_bytes()
-        )
-        os.kill(job["pid"], signal.SIGKILL)
+        jobs.kill(cloud, run["id"])
         ended = await finished_run(ada, run["id"], within=30)
         assert ended["status"] == "failed"
         assert "container" in ended["reason"]

@@ -3,10 +3,10 @@
 import asyncio
 from typing import Any
 
-import psutil
 import pytest
 
 from local.cloud import LocalCloud
+from tests.flows import jobs
 from tests.flows.world import (
     Json,
     Person,
@@ -66,20 +66,6 @@ def done(watched: tuple[Json, Json, list[Json]]) -> tuple[Json, Json]:
     """A card and its run, which succeeded."""
     card, run, _ = watched
     return card, run
-
-
-def _processes(cloud: LocalCloud, run_id: str) -> list[psutil.Process]:
-    """Whatever runs in the folder of that run's job."""
-    name = run_id.replace("_", "-")
-    found: list[psutil.Process] = []
-    for process in psutil.process_iter(["pid"]):
-        try:
-            place = " ".join([process.cwd(), *process.cmdline()])
-        except psutil.Error:
-            continue
-        if name in place and str(cloud.data) in place:
-            found.append(process)
-    return found
 
 
 async def _usage(person: Person, run_id: str) -> Json:
@@ -277,12 +263,12 @@ class TestWhileItRuns:
         self, ada: Person, working: tuple[Json, Json], cloud: LocalCloud
     ):
         card, run = working
-        assert any("sleep" in " ".join(process.cmdline()) for process in _processes(cloud, run["id"]))
+        assert any("sleep" in line for line in jobs.command_lines(cloud, run["id"]))
         stopped = await ada.post(f"/api/runs/{run['id']}/stop")
         assert (stopped["status"], stopped["reason"]) == ("cancelled", "Stopped by Ada Developer.")
 
         async def gone() -> bool:
-            return not _processes(cloud, run["id"])
+            return not jobs.processes(cloud, run["id"])
 
         await until(gone, within=8)
         assert (await ada.get(f"/api/runs/{run['id']}"))["status"] == "cancelled"
@@ -354,14 +340,9 @@ async def token(ada: Person, desk: Json, cloud: LocalCloud) -> tuple[str, Json]:
     """The token that a run's container was given, read from its process."""
     _, run = await run_card(ada, desk["board_id"], "Held", SLOW)
     await _event(ada, run["id"], kind="tool_use", name="bash")
-    for process in _processes(cloud, run["id"]):
-        try:
-            found = process.environ().get("RUN_TOKEN")
-        except psutil.Error:
-            continue
-        if found:
-            return found, run
-    pytest.fail("no process of the job has a run token")
+    found = jobs.token(cloud, run["id"])
+    assert found, "no process of the job has a run token"
+    return found, run
 
 
 class TestRunToken:

@@ -130,12 +130,13 @@ class TestCreateWorkspace:
         assert "protected branch" in refused.value.stderr.lower()
         await asyncio.to_thread(git, tmp_path / "checkout", "push", "-q", "origin", "HEAD:agent/by-hand")
 
-    async def test_opens_a_board_whose_agent_is_ready(self, ada: Person, workspace: Json):
+    async def test_opens_a_board_whose_agent_is_ready(self, ada: Person, workspace: Json, cloud: LocalCloud):
         board = await board_of(ada, workspace["board_id"])
         assert [column["kind"] for column in board["columns"]] == ["plain", "plain", "start", "review", "done"]
         assert board["agents"]["enabled"] is True
         assert board["agents"]["reason"] is None
         assert board["agents"]["demo_model"] is True
+        assert board["agents"]["isolated"] is cloud.containers.docker
         assert board["workspace_id"] == workspace["id"]
         assert board["role"] == "owner"
 
@@ -242,6 +243,8 @@ class TestImportWorkspace:
         assert failed["name"] == "import_repository"
         assert failed["error"]
         assert "\n" not in failed["error"]
+        assert str(empty) in failed["error"]
+        assert "host.docker.internal" not in failed["error"]
         assert workspace["status"] == "failed"
         assert workspace["error"] == task["error"]
         assert "Traceback" not in task["error"]

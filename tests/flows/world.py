@@ -23,7 +23,20 @@ type Json = dict[str, Any]
 
 TASK_OVER = ("succeeded", "failed", "needs_attention", "cancelled", "rolled_back")
 RUN_OVER = ("succeeded", "failed", "cancelled")
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "DOCKER_HOST", "CONTAINER_SUBNETS")
+"""Of this process's settings, the engine among them that was started for tests."""
+
+
+def combination() -> dict[str, str]:
+    """The drivers that this session tests: KANBAN_TEST_HOST=process|docker, KANBAN_TEST_STORE=tinydb|tables."""
+    return {
+        "CONTAINER_HOST": os.environ.get("KANBAN_TEST_HOST", "process"),
+        "STORE": os.environ.get("KANBAN_TEST_STORE", "tinydb"),
+    }
+
+
+def on_docker() -> bool:
+    return combination()["CONTAINER_HOST"] == "docker"
 
 
 @asynccontextmanager
@@ -31,8 +44,7 @@ async def started_cloud(
     data: Path, model_delay: float = 0, host_environ: dict[str, str] | None = None, **settings: str
 ) -> AsyncGenerator[LocalCloud]:
     """A cloud with the demo model and nothing of this process's settings but `settings`."""
-    environ = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environ |= {"STORE": os.environ.get("KANBAN_TEST_STORE", "tinydb")} | settings
+    environ = {name: os.environ[name] for name in KEPT if name in os.environ} | combination() | settings
     ports = CloudPorts.free()
     async with LocalCloud(data, ports, environ, model_delay, browsable=False, host_environ=host_environ) as cloud:
         yield cloud

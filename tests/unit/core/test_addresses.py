@@ -24,6 +24,11 @@ class TestContainerAddresses:
     def test_without_pairs_an_address_stays_as_it_is(self) -> None:
         assert ContainerAddresses().inside("http://localhost:1/a") == "http://localhost:1/a"
 
+    def test_what_a_container_says_is_told_with_the_address_outside(self) -> None:
+        said = "fatal: repository 'http://gate:3/srv/repo/' not found, nor http://gate:1/a"
+        told = "fatal: repository 'file:///srv/repo/' not found, nor http://localhost:1/a"
+        assert ContainerAddresses.parse(PAIRS).outside(said) == told
+
     @pytest.mark.parametrize("pair", ["http://localhost:1", "=http://gate", "http://localhost="])
     def test_half_a_pair_is_refused_at_the_start(self, pair: str) -> None:
         with pytest.raises(Invalid, match="CONTAINER_URLS"):

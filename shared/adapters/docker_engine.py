@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from shared.core.errors import Conflict, Invalid, Unavailable
+from shared.core.threads import to_its_end
 
 if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
     from docker import APIClient
@@ -34,7 +35,8 @@ class DockerEngine:
 
     async def call[T](self, act: Callable[[APIClient], T]) -> T:
         """docker.errors.NotFound passes; everything else is Unavailable, Conflict or Invalid."""
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self.blocking, act)
+        loop = asyncio.get_running_loop()
+        return await to_its_end(loop.run_in_executor(self._threads, self.blocking, act))
 
     def blocking[T](self, act: Callable[[APIClient], T]) -> T:
         from docker import errors

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import quote, urlsplit
 from shared.core.clock import Clock, SystemClock, parse
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError, Unavailable
 from shared.core.ports import Comparison, FileChange, GitToken, Repository
+from shared.core.threads import in_thread
 
 if TYPE_CHECKING:
     from github import Github, GithubException
@@ -54,13 +56,22 @@ class GitHubRepositories:
             )
         if template and empty:
             raise Invalid("A repository is either made from a template or left empty for an import, not both.")
-        description = " ".join(description.split())[:350]
+        description = _line(description)
         found = await self._adopted(name, description)
         if found is None:
             found = await self._create(name, description, template, empty)
         if template:
             await self._copied(found)
         return found
+
+    async def remove(self, name: str, description: str) -> None:
+        def work(github: "Github") -> None:
+            found = github.get_repo(_checked(f"{self._org}/{name}")).complete()
+            if found.description == _line(description):
+                found.delete()
+
+        with suppress(NotFound):
+            await self._run(work)
 
     async def get(self, full_name: str) -> Repository | None:
         if not _is_full_name(full_name):
@@ -161,7 +172,7 @@ class GitHubRepositories:
                 _, answer = github.requester.requestJsonAndCheck("POST", path, input=dict(body))
             return GitToken(answer["token"], parse(answer["expires_at"]))
 
-        return await asyncio.to_thread(_translated, work)
+        return await in_thread(lambda: _translated(work))
 
     async def _run[T](self, work: Callable[["Github"], T]) -> T:
         """`work` in a thread, with a client that acts as the installation."""
@@ -174,7 +185,7 @@ class GitHubRepositories:
                 return work(github)
 
         try:
-            return await asyncio.to_thread(_translated, call)
+            return await in_thread(lambda: _translated(call))
         except Forbidden:
             self._own = None  # it may have been revoked, or lack what was granted since
             raise
@@ -192,6 +203,11 @@ class GitHubRepositories:
         if urlsplit(self._api_url).hostname == "api.github.com":
             pace = {}
         return Github(auth=auth, base_url=self._api_url, timeout=_TIMEOUT, retry=None, lazy=True, **pace)
+
+
+def _line(description: str) -> str:
+    """As GitHub takes it."""
+    return " ".join(description.split())[:350]
 
 
 def _repository(found: "GitHubRepository") -> Repository:

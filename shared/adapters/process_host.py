@@ -23,6 +23,7 @@ from shared.adapters import process_folders, process_job
 from shared.adapters.process_job import HOME, JOB, LOG, SPEC, TMP
 from shared.core.errors import Invalid, NotFound, Unavailable
 from shared.core.ports import Hosted, Job, JobSpec, Limits, LogChunk, Service, ServiceSpec
+from shared.core.threads import in_thread
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 _INHERITED = (
@@ -63,7 +64,7 @@ class ProcessHost:
         folder = self._folder(spec.name)
         await self._reap_once()
         self._known.add(spec.name)
-        await asyncio.to_thread(self._start, folder, self._job_start(spec))
+        await in_thread(lambda: self._start(folder, self._job_start(spec)))
         job = await self.job(spec.name)
         if job is None:
             raise Unavailable(f"The job {spec.name} could not be started.")
@@ -78,7 +79,7 @@ class ProcessHost:
         self._known.add(spec.name)
         start = self._service_start(spec)
         await asyncio.to_thread(self._replace_other, folder, start)
-        await asyncio.to_thread(self._start, folder, start)
+        await in_thread(lambda: self._start(folder, start))
         service = await self.service(spec.name)
         if service is None:
             raise Unavailable(f"The service {spec.name} could not be started.")

@@ -248,6 +248,10 @@ class Repositories(Protocol):
         """
         ...
 
+    async def remove(self, name: str, description: str) -> None:
+        """Delete our repository `name` with all it holds. One that is gone, or has another description, is fine."""
+        ...
+
     async def get(self, full_name: str) -> Repository | None: ...
 
     async def protect(self, full_name: str, branch: str) -> None:

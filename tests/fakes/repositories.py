@@ -64,6 +64,11 @@ class FakeRepositories:
             hosted.branches["main"] = self._commit(None, first)
         return hosted.repository
 
+    async def remove(self, name: str, description: str) -> None:
+        key = f"{self._org}/{name}".lower()
+        if key in self.repositories and self.repositories[key].description == description:
+            del self.repositories[key]
+
     async def get(self, full_name: str) -> Repository | None:
         hosted = self.repositories.get(full_name.lower())
         return hosted.repository if hosted else None

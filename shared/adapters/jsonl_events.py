@@ -14,7 +14,8 @@ from weakref import WeakValueDictionary
 import orjson
 
 from shared.adapters import layout
-from shared.adapters.durable_files import make_folder, storage_errors, sync_folder, write_all
+from shared.adapters.durable_files import make_folder, replace_file, storage_errors, sync_folder, write_all
+from shared.core import ids
 from shared.core.errors import PlatformError
 from shared.core.ports import Json
 
@@ -44,6 +45,11 @@ class JsonlEvents:
 
     async def last(self, subject: str) -> int:
         return await asyncio.to_thread(self._last, layout.subject_file(self._root, subject))
+
+    async def drop(self, subject: str) -> None:
+        path = layout.subject_file(self._root, subject)
+        async with self._turns.setdefault(path, asyncio.Lock()):
+            await asyncio.to_thread(_drop, path)
 
     def _append(self, path: Path, events: Sequence[Json]) -> list[int]:
         index = self._index(path)
@@ -151,6 +157,17 @@ class _Index:
         self._inode = inode
         self._ids: dict[str, int] = {}
         self._starts = array("Q", [0])
+
+
+def _drop(path: Path) -> None:
+    """An empty file takes its place: by its inode everybody's index notices."""
+    with storage_errors(path):
+        try:
+            with _opened(path) as handle:
+                fcntl.flock(handle, fcntl.LOCK_EX)
+                replace_file(path, b"", path.with_name(f".{ids.random_text()}.tmp"))
+        except FileNotFoundError:
+            return
 
 
 def _refresh(index: _Index, handle: int) -> None:

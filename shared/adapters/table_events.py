@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from shared.adapters import layout, table_keys
-from shared.adapters.storage_tables import Lost, Operation, Refused, StorageTable, chunks, joined
+from shared.adapters.storage_tables import Entity, Lost, Operation, Refused, StorageTable, chunks, joined
 from shared.core.errors import Unavailable
 from shared.core.groups import Groups
-from shared.core.partitions import LARGEST_COMMIT
+from shared.core.partitions import LARGEST_COMMIT, MOST_OPS
 from shared.core.ports import Json
 
 if TYPE_CHECKING:
@@ -57,6 +57,25 @@ class TableEvents:
     async def last(self, subject: str) -> int:
         row = await self._table.get(_key(subject), _HEAD)
         return int(row["last"]) if row else 0
+
+    async def drop(self, subject: str) -> None:
+        """The head goes last: until then nobody else begins anew."""
+        partition = _key(subject)
+        rows = await self._table.query(partition, "", "~", select=["PartitionKey", "RowKey"])
+        rows.sort(key=lambda row: row["RowKey"] == _HEAD)
+        for start in range(0, len(rows), MOST_OPS):
+            await self._drop_rows(rows[start : start + MOST_OPS])
+        self._heads.pop(partition, None)
+
+    async def _drop_rows(self, rows: list[Entity]) -> None:
+        try:
+            await self._table.submit([("delete", row) for row in rows])
+        except (Refused, Lost) as error:  # some are gone already, or all
+            if len(rows) > 1:
+                for row in rows:
+                    await self._drop_rows([row])
+            elif not isinstance(error, Refused):
+                raise
 
     async def close(self) -> None:
         await self._groups.idle()

@@ -86,6 +86,10 @@ class EventLog(Protocol):
         """The highest sequence, 0 when there is none."""
         ...
 
+    async def drop(self, subject: str) -> None:
+        """Remove all its events; a subject without any is fine. One that was cut off goes on when called again."""
+        ...
+
 
 class Blobs(Protocol):
     """Named bytes. Names are `/`-separated, e.g. `runs/<id>/diff.patch`."""

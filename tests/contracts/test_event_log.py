@@ -242,3 +242,28 @@ def file_of(root: Path) -> Path:
 def start(name: str, root: Path, rounds: int) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "tests.contracts.event_log_child", name, str(root), str(rounds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
+
+
+class TestDrop:
+    async def test_nothing_is_left_and_the_subject_begins_anew(self, log):
+        await log.append(RUN, [event(f"e{n}") for n in range(120)])
+        await log.drop(RUN)
+        assert (await log.last(RUN), await log.read(RUN)) == (0, [])
+        assert await log.append(RUN, [event("e1"), event("z")]) == [1, 2]
+        assert [e["id"] for e in await log.read(RUN)] == ["e1", "z"]
+
+    async def test_a_subject_without_events_is_fine_and_others_stay(self, log):
+        await log.append(f"run/run_{TEAM}_2", [event("a")])
+        await log.drop(RUN)
+        await log.drop(RUN)
+        assert await log.last(f"run/run_{TEAM}_2") == 1
+
+    async def test_whoever_has_read_it_before_sees_it_begin_anew(self, tmp_path, storage):
+        for kind in ("files", "azure"):
+            async with events_of(kind, tmp_path, storage) as log:
+                other = JsonlEvents(tmp_path) if isinstance(log, JsonlEvents) else log
+                await log.append(RUN, [event("first")])
+                assert await other.last(RUN) == 1
+                await log.drop(RUN)
+                await log.append(RUN, [event("the second is longer"), event("and one more")])
+                assert [e["id"] for e in await other.read(RUN)] == ["the second is longer", "and one more"]

@@ -33,6 +33,10 @@ class FakeEventLog:
         after = max(after, 0)
         return [orjson.loads(line) for line in self.subjects.get(subject, [])[after : after + max(limit, 0)]]
 
+    async def drop(self, subject: str) -> None:
+        layout.subject_file(Path("/"), subject)
+        self.subjects.pop(subject, None)
+
     async def last(self, subject: str) -> int:
         layout.subject_file(Path("/"), subject)
         return len(self.subjects.get(subject, []))

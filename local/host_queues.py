@@ -59,6 +59,16 @@ class QueueListener:
         self._nudged = asyncio.Event()
 
     async def run(self) -> None:
+        try:
+            await self._poll()
+            if self._running:
+                await asyncio.wait(self._running, timeout=self._grace)
+        finally:
+            for task in self._running:
+                task.cancel()
+            await asyncio.gather(*self._running, return_exceptions=True)
+
+    async def _poll(self) -> None:
         empty_polls = 0
         while not self._stopping.is_set():
             self._nudged.clear()  # before the poll: what is written while it runs may have missed it
@@ -73,7 +83,6 @@ class QueueListener:
             else:
                 await self._pause(self._delay(empty_polls))
                 empty_polls += 1
-        await self._drain()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -95,13 +104,6 @@ class QueueListener:
     async def _release(self, messages: list[QueueMessage]) -> None:
         for message in messages:
             await self._settled(message, self._set_visible(_Held(message, str(message.pop_receipt)), after=0))
-
-    async def _drain(self) -> None:
-        if self._running:
-            await asyncio.wait(self._running, timeout=self._grace)
-        for task in self._running:
-            task.cancel()
-        await asyncio.gather(*self._running, return_exceptions=True)
 
     def _delay(self, empty_polls: int) -> float:
         """Grows from the shortest interval by powers of two, with jitter, up to the longest."""

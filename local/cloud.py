@@ -60,14 +60,17 @@ class LocalCloud:
         browsable: bool = True,
         host_environ: Mapping[str, str] | None = None,
         tell: Tell = lambda _: None,
+        with_functions: bool = True,
     ) -> None:
         """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting.
 
         `host_environ` is for the function host's process as it stands, and wins. `tell` hears what takes long.
+        Without functions, another function host is to be started on the API's port with `settings`.
         """
         self.data, self.ports = data.resolve(), ports or CloudPorts()
         self._environ = dict(os.environ if environ is None else environ)
         self._browsable, self._host_environ, self._tell = browsable, dict(host_environ or {}), tell
+        self._with_functions = with_functions
         self._stack = AsyncExitStack()
         self.api_url = f"http://localhost:{self.ports.api}"
         self.web_url = f"http://localhost:{self.ports.web}"
@@ -113,17 +116,20 @@ class LocalCloud:
         self.containers = await engine.chosen(self._environ, self._tell)
         await self._stack.enter_async_context(self.valkey)
         self.settings = self._settings(certificates, key.private, await self._container_host(github))
-        self.functions = self._function_host(self.settings)
-        self._stack.push_async_callback(self.functions.stop)
+        if self._with_functions:
+            self.functions = self._function_host(self.settings)
+            self._stack.push_async_callback(self.functions.stop)
         try:
             async with asyncio.TaskGroup() as starting:
                 for child in (self.azurite, self.realtime, *((self.model,) if self.demo_model else ())):
                     starting.create_task(self._stack.enter_async_context(child))
-                starting.create_task(self.functions.start())
+                if self.functions:
+                    starting.create_task(self.functions.start())
                 await self._emulators(certificates, github)
         except ExceptionGroup as failures:
             raise failures.exceptions[0] from None
-        self._stack.push_async_callback(self.functions.stop)  # first of all
+        if self.functions:
+            self._stack.push_async_callback(self.functions.stop)  # first of all
 
     async def _container_host(self, github: GitHubConfig) -> dict[str, str]:
         """The settings that make the platform use what was chosen."""

@@ -8,9 +8,11 @@ with protobuf's attributes, so plain namespaces stand in for them and no host is
 
 import asyncio
 import json
+import resource
 import sys
 import time
 import uuid
+from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
@@ -92,7 +94,9 @@ class Worker:
         raise RuntimeError("The worker's HTTP server did not start.")
 
 
-async def stream(app: Worker, method: str, path: str, content: bytes | None = None, chunks: int = 0) -> dict[str, Any]:
+async def stream(
+    app: Worker, method: str, path: str, content: AsyncGenerator[bytes] | None = None, chunks: int = 0
+) -> dict[str, Any]:
     """One request through the worker's own server, paired with its invocation by the header, as the host does.
 
     Leaves after `chunks` chunks, when given.
@@ -113,6 +117,18 @@ async def stream(app: Worker, method: str, path: str, content: bytes | None = No
     return {"http": answer.status_code, "chunks": got, "status": (await invoked).result.status}
 
 
+async def upload(app: Worker) -> dict[str, Any]:
+    """30 MiB in pieces, and by how many bytes this process, client and worker, has been larger meanwhile."""
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        for _ in range(480):
+            yield b"x" * 65_536
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    answer = await stream(app, "POST", "upload", pieces())
+    return {**answer, "grown": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024}
+
+
 async def drive(app: Worker) -> dict[str, Any]:
     bindings = await app.index()
     await app.until_serving()
@@ -127,7 +143,7 @@ async def drive(app: Worker) -> dict[str, Any]:
     return {
         "bindings": bindings,
         "stream": await stream(app, "GET", "stream"),
-        "upload": await stream(app, "POST", "upload", b"x" * 10_485_760),
+        "upload": await upload(app),
         "left": await stream(app, "GET", "endless", chunks=1),
         "seen": await stream(app, "GET", "seen"),
         "queue": queued.result.status,

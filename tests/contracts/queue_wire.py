@@ -1,11 +1,12 @@
 """What a client asks of Azurite's queues, request by request."""
 
-import asyncio
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
+
+from tests.relay import Relay
 
 _METHODS = (b"GET ", b"PUT ", b"POST ", b"DELETE ")
 
@@ -20,54 +21,36 @@ class Asked:
     query: dict[str, str]
 
 
-@dataclass
-class QueueWire:
+class QueueWire(Relay):
     """Stands between a client and Azurite, and passes everything on."""
 
-    connection_string: str
-    port: int
-    asked: list[Asked] = field(default_factory=list[Asked])
+    def __init__(self, port: int) -> None:
+        super().__init__(port)
+        self.connection_string = ""
+        self.requests: list[Asked] = []
 
     @classmethod
     @asynccontextmanager
     async def before(cls, connection_string: str) -> AsyncGenerator["QueueWire"]:
         parts = dict(part.split("=", 1) for part in connection_string.split(";") if part)
-        behind = urlsplit(parts["QueueEndpoint"])
-        assert behind.port
-        wire = cls("", behind.port)
-        server = await asyncio.start_server(wire._serve, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        parts["QueueEndpoint"] = parts["QueueEndpoint"].replace(f":{behind.port}", f":{port}")
-        wire.connection_string = ";".join(f"{name}={value}" for name, value in parts.items())
-        yield wire
-        server.close()
+        behind = urlsplit(parts["QueueEndpoint"]).port
+        assert behind
+        wire = cls(behind)
+        async with wire.open() as port:
+            parts["QueueEndpoint"] = parts["QueueEndpoint"].replace(f":{behind}", f":{port}")
+            wire.connection_string = ";".join(f"{name}={value}" for name, value in parts.items())
+            yield wire
 
-    def of(self, method: str, path: str) -> list[Asked]:
-        return [asked for asked in self.asked if (asked.method, asked.path) == (method, path)]
+    def of(self, method: str) -> list[Asked]:
+        return [asked for asked in self.requests if asked.method == method]
 
     def polls(self, queue: str) -> list[Asked]:
-        return self.of("GET", f"{queue}/messages")
+        return [asked for asked in self.of("GET") if asked.path == f"{queue}/messages"]
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        there, back = await asyncio.open_connection("127.0.0.1", self.port)
-
-        async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter, note: bool) -> None:
-            while data := await source.read(65_536):
-                if note and data.startswith(_METHODS):  # the body of a message begins with `<`
-                    self._note(data)
-                target.write(data)
-                await target.drain()
-
-        both = [asyncio.create_task(pass_on(reader, back, True)), asyncio.create_task(pass_on(there, writer, False))]
-        with suppress(ConnectionError):
-            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
-        for task in both:
-            task.cancel()
-        writer.close()
-        back.close()
-
-    def _note(self, data: bytes) -> None:
+    def asked(self, data: bytes) -> None:
+        if not data.startswith(_METHODS):  # the body of a message begins with `<`
+            return
         method, target, _ = data.split(b"\r\n", 1)[0].decode().split(" ")
         url = urlsplit(target)
         path = url.path.removeprefix("/").partition("/")[2]
-        self.asked.append(Asked(time.monotonic(), method, path, dict(parse_qsl(url.query))))
+        self.requests.append(Asked(time.monotonic(), method, path, dict(parse_qsl(url.query))))

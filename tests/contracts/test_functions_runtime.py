@@ -143,8 +143,9 @@ class TestWorkerRunsASmallApp:
         assert times[2] - times[0] > 0.4
         assert driven["stream"]["status"] == 1
 
-    def test_ten_megabytes_are_uploaded(self, driven: dict[str, Any]):
-        assert "".join(text for _, text in driven["upload"]["chunks"]) == "10485760"
+    def test_thirty_megabytes_are_uploaded_and_not_held(self, driven: dict[str, Any]):
+        assert "".join(text for _, text in driven["upload"]["chunks"]) == "31457280"
+        assert driven["upload"]["grown"] < 10_000_000
 
     def test_disconnect_message_and_timer_reach_the_functions(self, driven: dict[str, Any]):
         seen = json.loads("".join(text for _, text in driven["seen"]["chunks"]))
@@ -178,12 +179,47 @@ class TestWorkerIndexesThePlatform:
         assert local == {name: KINDS[trigger["type"]] for name, trigger in triggers(indexed).items()}
         assert set(local.values()) == set(KINDS.values())
 
-    def test_every_http_trigger_is_anonymous_because_the_api_authenticates(self, indexed: dict[str, Any]):
-        http = {name: each for name, each in triggers(indexed).items() if each["type"] == "httpTrigger"}
-        assert http
-        assert {name: each["authLevel"].lower() for name, each in http.items()} == dict.fromkeys(http, "anonymous")
+    def test_every_function_has_these_bindings_and_no_others(self, indexed: dict[str, Any]):
+        assert indexed == {name: http(route) for name, route in ROUTES.items()} | {
+            **{name.replace("-", "_"): queue(name) for name in QUEUES},
+            **{f"{name.replace('-', '_')}_poison": queue(f"{name}-poison") for name in QUEUES},
+            "watchdog": timer("*/15 * * * * *"),
+            "outbox_sweeper": timer("*/10 * * * * *"),
+        }
 
-    def test_every_queue_has_a_poison_trigger(self, indexed: dict[str, Any]):
-        queues = {each["queueName"] for each in triggers(indexed).values() if each["type"] == "queueTrigger"}
-        assert queues
-        assert {f"{name}-poison" for name in queues if not name.endswith("-poison")} <= queues
+
+ROUTES = {
+    "auth": "auth/{*path}",
+    "teams": "teams/{*path}",
+    "invitations": "invitations/{*path}",
+    "workspaces": "workspaces/{*path}",
+    "boards": "boards/{*path}",
+    "cards": "cards/{*path}",
+    "tasks": "tasks/{*path}",
+    "runs": "runs/{*path}",
+    "agents": "agents/{*path}",
+    "llm": "v1/{*path}",
+    "incidents": "incidents/{*path}",
+    "realtime": "realtime/{*path}",
+    "health": "health",
+    "openapi": "openapi.json",
+    "docs": "docs",
+}
+QUEUES = ("provisioning", "agent-runs", "webhooks", "usage")
+
+
+def http(route: str) -> list[dict[str, Any]]:
+    """Anonymous, because the API authenticates."""
+    methods = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+    trigger = {"type": "httpTrigger", "name": "req", "methods": methods, "authLevel": "ANONYMOUS", "route": route}
+    return [{"direction": "IN", **trigger}, {"direction": "OUT", "type": "http", "name": "$return"}]
+
+
+def queue(name: str) -> list[dict[str, Any]]:
+    trigger = {"type": "queueTrigger", "name": "msg", "queueName": name, "connection": "AzureWebJobsStorage"}
+    return [{"direction": "IN", **trigger}]
+
+
+def timer(schedule: str) -> list[dict[str, Any]]:
+    trigger = {"type": "timerTrigger", "name": "timer", "schedule": schedule, "runOnStartup": True}
+    return [{"direction": "IN", **trigger}]

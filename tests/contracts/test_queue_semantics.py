@@ -317,7 +317,7 @@ class TestSuccess:
             await until(lambda: is_empty(jobs))
 
         assert len(jobs.calls) == 1
-        assert len([asked for asked in wire.asked if asked.method == "DELETE"]) == 1
+        assert len(wire.of("DELETE")) == 1
 
 
 class TestLease:
@@ -330,8 +330,8 @@ class TestLease:
         async with jobs.running(replace(QUICK, lease=2), connection=wire.connection_string):
             await until(lambda: is_empty(jobs))
 
-        renewals = [asked for asked in wire.asked if asked.method == "PUT"]
-        (deletion,) = [asked for asked in wire.asked if asked.method == "DELETE"]
+        renewals = wire.of("PUT")
+        (deletion,) = wire.of("DELETE")
         assert [renewal.query["visibilitytimeout"] for renewal in renewals] == ["2"] * 3
         moments = [jobs.calls[0][0], *(renewal.at for renewal in renewals)]
         assert all(0.9 < later - earlier < 1.8 for earlier, later in pairwise(moments)), moments

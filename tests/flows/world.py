@@ -41,12 +41,25 @@ def on_docker() -> bool:
 
 @asynccontextmanager
 async def started_cloud(
-    data: Path, model_delay: float = 0, host_environ: dict[str, str] | None = None, **settings: str
+    data: Path,
+    model_delay: float = 0,
+    host_environ: dict[str, str] | None = None,
+    with_functions: bool = True,
+    **settings: str,
 ) -> AsyncGenerator[LocalCloud]:
     """A cloud with the demo model and nothing of this process's settings but `settings`."""
     environ = {name: os.environ[name] for name in KEPT if name in os.environ} | combination() | settings
     ports = CloudPorts.free()
-    async with LocalCloud(data, ports, environ, model_delay, browsable=False, host_environ=host_environ) as cloud:
+    cloud = LocalCloud(
+        data,
+        ports,
+        environ,
+        model_delay,
+        browsable=False,
+        host_environ=host_environ,
+        with_functions=with_functions,
+    )
+    async with cloud:
         yield cloud
 
 

@@ -2,13 +2,16 @@
 PYTHON := .venv/bin/python
 export KANBAN_STARTED_AT := $(shell python3 -c 'import time; print(time.time())')
 
-.PHONY: setup start test test-flows test-all check demo reset bench types
+.PHONY: setup start cloud test test-flows test-all check demo reset bench types
 
 setup: ## Install and build whatever changed
 	@python3 local/install.py
 
 start: setup ## Run everything on this machine until Ctrl-C
 	@exec $(PYTHON) -m local.start
+
+cloud: setup ## Everything but the function host, for `func start` in another terminal
+	@exec $(PYTHON) -m local.start --settings local.settings.json
 
 demo: setup ## REPO=<path or URL> CARD=<markdown file>: the main job without a browser
 	@exec $(PYTHON) -m local.demo $(if $(REPO),--repo "$(REPO)") $(if $(CARD),--card "$(CARD)")

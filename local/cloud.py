@@ -36,7 +36,8 @@ TUNABLE = (
     *("AGENT_MEMORY_MB", "AGENT_PROCESSES", "CONTAINER_SUBNETS"),
 )
 """Settings of the platform that the environment of a local cloud may change."""
-_KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "ALLOW_UNSANDBOXED", "LOG_LEVEL")
+PROCESS_SETTINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
+"""What every process has of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +183,8 @@ class LocalCloud:
     def _settings(
         self, certificates: certs.Certificates, app_private_key: str, container_host: Mapping[str, str]
     ) -> dict[str, str]:
-        env = {name: self._environ[name] for name in (*_KEPT, *TUNABLE) if name in self._environ}
+        kept = (*PROCESS_SETTINGS, "ALLOW_UNSANDBOXED", "LOG_LEVEL", *TUNABLE)
+        env = {name: self._environ[name] for name in kept if name in self._environ}
         env |= {
             "PYTHONUNBUFFERED": "1",
             "REQUESTS_CA_BUNDLE": str(certificates.bundle),
@@ -224,9 +226,10 @@ class LocalCloud:
         upstream = self._environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
         model = Service("Model", f"http://localhost:{self.ports.model}", "demo model (a small grammar, no AI)")
         real = Service("Model", upstream, "Anthropic-compatible upstream")
+        host = "function host: HTTP, queues, timers" if self._with_functions else "not started"
         return [
             Service("Web app", self.web_url, "sign in here"),
-            Service("API", f"{self.api_url}/api/docs", "function host: HTTP, queues, timers"),
+            Service("API", f"{self.api_url}/api/docs", host),
             Service("Entra ID", self.entra_url, "emulator: Ada, Bob, and Grace the admin"),
             Service("GitHub", self.github_url, "emulator: REST and git over HTTP"),
             Service("Web PubSub", self.realtime_url, "emulator on Valkey"),

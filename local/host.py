@@ -1,6 +1,7 @@
 """Runs a Python function app without Azure Functions Core Tools: `python -m local.host --port 7071 --app-dir .`
 
-Connection strings come from the environment (AzureWebJobsStorage, or the setting a trigger names). SIGTERM and
+Settings come from the environment, and with `--settings` from a local.settings.json too; among them connection
+strings (AzureWebJobsStorage, or the setting a trigger names). SIGTERM and
 SIGINT stop the listeners, let running invocations finish for a few seconds, and end the process with code 0.
 """
 
@@ -22,7 +23,7 @@ import uvicorn
 import uvloop
 from azure.storage.queue.aio import QueueServiceClient
 
-from local import host_app, host_config
+from local import host_app, host_config, local_settings
 from local.host_app import AppInvalid, Function, HttpFunction, QueueFunction, TimerFunction
 from local.host_config import HostConfig
 from local.host_http import HttpFunctions
@@ -193,10 +194,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m local.host", description="Runs a function app on this machine.")
     parser.add_argument("--port", type=int, default=7071)
     parser.add_argument("--app-dir", type=Path, default=Path())
+    parser.add_argument("--settings", type=Path, help="a local.settings.json; what the environment sets wins")
     options = parser.parse_args()
-    to_stderr(os.environ.get("LOG_LEVEL", "INFO"))
     folder = options.app_dir.resolve()
     try:
+        if options.settings:
+            os.environ.update(local_settings.over(local_settings.read(options.settings), os.environ))
+        to_stderr(os.environ.get("LOG_LEVEL", "INFO"))
         config = host_config.read(folder, os.environ)
         functions = host_app.read(host_app.load(folder), os.environ)
         # Not asyncio.run: it would wait for the threads of synchronous functions that outlast the grace.

@@ -308,6 +308,7 @@ class TestPolling:
                     await gone.send("after")
                     await until(lambda: len(gone.calls) == 2)
             await queue.close()
+        assert not [task for task in asyncio.all_tasks() if "QueueListener" in repr(task.get_coro())]
 
 
 class TestSuccess:

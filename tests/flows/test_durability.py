@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import AsyncGenerator
 
-import orjson
 import pytest
 
 from local.cloud import LocalCloud

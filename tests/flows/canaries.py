@@ -86,15 +86,6 @@ def files_under(folder: Path, *without: Path) -> list[Path]:
     ]
 
 
-def command_lines() -> bytes:
-    """Those of all processes."""
-    lines: list[bytes] = []
-    for entry in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            lines.append(entry.read_bytes().replace(b"\0", b" "))
-    return b"\n".join(lines)
-
-
 def environment_of(variable: str, value: str) -> dict[str, str]:
     """The environment of a process that has `variable=value` in it; empty when there is none."""
     for entry in Path("/proc").glob("[0-9]*/environ"):

@@ -9,7 +9,7 @@ from docker import APIClient
 from docker.errors import APIError
 
 from local.cloud import LocalCloud
-from shared.adapters.docker_containers import container_name
+from shared.adapters.docker_containers import PLATFORM, container_name
 
 
 def job_name(run_id: str) -> str:
@@ -26,11 +26,19 @@ def processes(cloud: LocalCloud, run_id: str) -> list[psutil.Process]:
 
 
 def command_lines(cloud: LocalCloud, run_id: str) -> list[str]:
-    lines = list[str]()
-    for process in processes(cloud, run_id):
-        with contextlib.suppress(psutil.Error):
-            lines.append(" ".join(process.cmdline()))
-    return lines
+    return [_command_line(process.pid) for process in processes(cloud, run_id)]
+
+
+def all_command_lines(cloud: LocalCloud) -> list[str]:
+    """Those of the cloud's own processes and of whatever runs in its jobs; others may share this machine."""
+    pids = {process.pid for process in psutil.Process().children(recursive=True)}
+    if cloud.containers.docker:
+        with contextlib.closing(_engine(cloud)) as api:
+            for container in _ours(api, cloud):
+                pids.update(_top(api, container["Id"]))
+    else:
+        pids.update(_under(str(cloud.data)))
+    return [_command_line(pid) for pid in pids]
 
 
 def token(cloud: LocalCloud, run_id: str) -> str | None:
@@ -40,6 +48,14 @@ def token(cloud: LocalCloud, run_id: str) -> str | None:
             if found := process.environ().get("RUN_TOKEN"):
                 return found
     return None
+
+
+def printed(cloud: LocalCloud) -> list[bytes]:
+    """What each job of this cloud printed."""
+    if not cloud.containers.docker:
+        return [path.read_bytes() for path in (cloud.data / "jobs").glob("*/job.log")]
+    with contextlib.closing(_engine(cloud)) as api:
+        return [api.logs(container["Id"]) for container in _ours(api, cloud)]
 
 
 def kill(cloud: LocalCloud, run_id: str) -> None:
@@ -55,23 +71,42 @@ def _engine(cloud: LocalCloud) -> APIClient:
     return APIClient(cloud.containers.endpoint, version="auto")
 
 
+def _ours(api: APIClient, cloud: LocalCloud) -> list[dict[str, Any]]:
+    return api.containers(all=True, filters={"label": f"{PLATFORM}={cloud.api_url}"})
+
+
 def _in_container(cloud: LocalCloud, run_id: str) -> list[int]:
     with contextlib.closing(_engine(cloud)) as api:
-        try:
-            listed: Any = api.top(container_name(job_name(run_id)))
-        except APIError:  # not running, or gone
-            return []
+        return _top(api, container_name(job_name(run_id)))
+
+
+def _top(api: APIClient, container: str) -> list[int]:
+    try:
+        listed: Any = api.top(container)
+    except APIError:  # not running, or gone
+        return []
     return [int(row[listed["Titles"].index("PID")]) for row in listed["Processes"]]
 
 
 def _in_folder(cloud: LocalCloud, run_id: str) -> list[int]:
+    return _under(str(cloud.data / "jobs" / job_name(run_id)))
+
+
+def _under(folder: str) -> list[int]:
+    """Processes that work in this folder or are told of it."""
     found = list[int]()
     for process in psutil.process_iter(["pid"]):
         with contextlib.suppress(psutil.Error):
-            place = " ".join([process.cwd(), *process.cmdline()])
-            if job_name(run_id) in place and str(cloud.data) in place:
+            if folder in " ".join([process.cwd(), *process.cmdline()]):
                 found.append(process.pid)
     return found
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return " ".join(psutil.Process(pid).cmdline())
+    except psutil.Error:
+        return ""
 
 
 def _keeper(cloud: LocalCloud, run_id: str) -> psutil.Process:

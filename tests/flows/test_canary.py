@@ -5,14 +5,15 @@ import base64
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import orjson
 import pytest
 
 from local.cloud import LocalCloud
 from shared.core.settings import Settings
-from tests.flows.canaries import Scanner, command_lines, environment_of, files_under
+from tests.flows import jobs
+from tests.flows.canaries import Scanner, environment_of, files_under
 from tests.flows.world import (
     Json,
     Person,
@@ -40,7 +41,8 @@ class Job:
     secrets: dict[str, str] = field(default_factory=dict)
     answers: list[bytes] = field(default_factory=list)
     events: list[bytes] = field(default_factory=list)
-    processes: list[bytes] = field(default_factory=list)
+    processes: set[str] = field(default_factory=set)
+    printed: list[bytes] = field(default_factory=list)
 
     @property
     def scanner(self) -> Scanner:
@@ -75,7 +77,7 @@ async def job(cloud_parts: None, tmp_path_factory: pytest.TempPathFactory) -> As
 
 async def _note_processes(job: Job) -> None:
     while True:
-        job.processes.append(await asyncio.to_thread(command_lines))
+        job.processes.update(await asyncio.to_thread(jobs.all_command_lines, job.cloud))
         await asyncio.sleep(0.1)
 
 
@@ -100,6 +102,7 @@ async def _main_job(job: Job, ada: Person, bob: Person) -> None:
             job.events.append((await ada.request("GET", f"/api/{subject}/events")).content)
         job.events.append(orjson.dumps(socket.messages))
     await ada.get("/api/auth/login")  # one that nobody finishes
+    job.printed += jobs.printed(job.cloud)
     _platform_secrets(job)
 
 
@@ -155,7 +158,10 @@ def _platform_secrets(job: Job) -> None:
     for item in fields(Settings):
         value = getattr(known, item.name)
         if item.metadata["secret"] and value and item.name != "redis_url":  # an address without a password here
-            job.secrets[item.metadata["env"]] = value
+            job.secrets[item.metadata["env"]] = value if isinstance(value, str) else ",".join(value)
+    if job.cloud.containers.docker:
+        files = next(pair for pair in known.container_urls if pair.startswith("file://"))
+        job.secrets["password for imports"] = str(urlsplit(files.partition("=")[2]).password)
     for name in ("AzureWebJobsStorage", "WEB_PUBSUB_CONNECTION_STRING"):
         parts = dict(part.split("=", 1) for part in job.secrets[name].split(";") if "=" in part)
         job.secrets[f"key in {name}"] = parts.get("AccountKey") or parts["AccessKey"]
@@ -200,10 +206,14 @@ class TestSecrets:
 
     def test_are_not_in_the_data_folder(self, job: Job):
         looked_at = {path.name for path in files_under(job.cloud.data, *job.private_places())}
-        assert {"functions.log", "azurite.log", "valkey.log", "realtime.log", "model.log", "job.log"} <= looked_at
+        assert {"functions.log", "azurite.log", "valkey.log", "realtime.log", "model.log"} <= looked_at
         assert {"portal.json", "db.json", "usage.json"} <= looked_at
         assert b'"level": "debug"' in (job.cloud.data / "logs" / "functions.log").read_bytes()
         assert job.scanner.in_files(files_under(job.cloud.data, *job.private_places())) == []
+
+    def test_are_not_in_what_jobs_print(self, job: Job):
+        assert b"could not be read" in b"".join(job.printed)
+        assert [job.scanner.found(output) for output in job.printed if job.scanner.found(output)] == []
 
     def test_are_not_in_any_git_object(self, job: Job):
         repositories = list((job.cloud.data / "github").rglob("*.git"))
@@ -220,7 +230,7 @@ class TestSecrets:
         assert [job.scanner.found(event) for event in job.events if job.scanner.found(event)] == []
 
     def test_are_not_in_command_lines(self, job: Job):
-        lines = b"\n".join({line for seen in job.processes for line in seen.splitlines()})
+        lines = "\n".join(job.processes).encode()
         assert b"agent_container" in lines
         own = Scanner({name: value for name, value in job.secrets.items() if name != "REDIS_URL"})
         assert own.found(lines) == set()

@@ -1,5 +1,6 @@
 # Thin: the logic lives in Python.
 PYTHON := .venv/bin/python
+export KANBAN_TEST_ENGINE_DATA ?= $(CURDIR)/.engine
 export KANBAN_STARTED_AT := $(shell python3 -c 'import time; print(time.time())')
 
 .PHONY: setup start cloud test test-flows test-all check demo reset bench types
@@ -20,11 +21,13 @@ test: setup ## All tests
 	@npm test --silent --prefix static_web
 	@exec $(PYTHON) -m pytest $(ARGS)
 
-test-flows: setup ## What people do, on KANBAN_TEST_STORE=tinydb|tables
-	@exec $(PYTHON) -m pytest tests/flows/test_boards.py tests/flows/test_teams.py tests/flows/test_workspaces.py tests/flows/test_runs.py $(ARGS)
+test-flows: setup ## What people do, on KANBAN_TEST_HOST=process|docker and KANBAN_TEST_STORE=tinydb|tables
+	@exec $(PYTHON) -m pytest tests/flows $(ARGS)
 
-test-all: test ## All tests, and the flows on every store
+test-all: test ## All tests, and the flows on every host and store
 	@KANBAN_TEST_STORE=tables $(MAKE) --no-print-directory test-flows
+	@KANBAN_TEST_HOST=docker $(MAKE) --no-print-directory test-flows
+	@KANBAN_TEST_HOST=docker KANBAN_TEST_STORE=tables $(MAKE) --no-print-directory test-flows
 
 check: setup ## Lint, format, types, architecture, docs, audits
 	@exec $(PYTHON) -m local.check

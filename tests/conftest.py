@@ -15,8 +15,12 @@ if TYPE_CHECKING:
 _IMAGE_SECONDS = 900
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Whichever test asks for the agent's image first may have to wait until it is made."""
+    elsewhere = [] if on_docker() else [item for item in items if item.get_closest_marker("docker")]
+    if elsewhere:
+        config.hook.pytest_deselected(items=elsewhere)
+        items[:] = [item for item in items if item not in elsewhere]
     waiting = {"agent_image", "cloud_parts"} if on_docker() else {"agent_image"}
     for item in items:
         if isinstance(item, pytest.Function) and waiting.intersection(item.fixturenames):

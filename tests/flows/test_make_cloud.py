@@ -15,13 +15,14 @@ import pytest
 from local.child import Child, accepts_connections
 from local.cloud import ROOT
 from shared.core.settings import Settings
-from tests.flows.world import Person, bare_repository, finished_run, git, make_workspace, run_card
+from tests.flows.world import Person, bare_repository, combination, finished_run, git, make_workspace, run_card
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
 
 def environ(**more: str) -> dict[str, str]:
-    return {name: os.environ[name] for name in KEPT if name in os.environ} | more
+    kept = (*KEPT, "DOCKER_HOST", "CONTAINER_SUBNETS")
+    return {name: os.environ[name] for name in kept if name in os.environ} | combination() | more
 
 
 @pytest.fixture(scope="module")

@@ -388,6 +388,20 @@ class TestRunToken:
             assert told.json()["stop"] is True
 
 
+class TestTimeLimit:
+    async def test_ends_the_run_and_is_named(self, cloud_parts: None, tmp_path: Any):
+        async with (
+            started_cloud(tmp_path / "brief", RUN_TIME_LIMIT="8") as brief,
+            Person.signed_in(brief, "ada@contoso.test") as person,
+        ):
+            made = await make_workspace(person, "Hasty")
+            card, run = await run_card(person, made["board_id"], "Take long", SLOW)
+            ended = await finished_run(person, run["id"])
+            assert ended["status"] == "failed"
+            assert "8 s" in ended["reason"]
+            assert (await person.get(f"/api/cards/{card['id']}"))["column_id"] == "progress"
+
+
 class TestSpendCap:
     async def test_ends_the_run_and_is_named(self, cloud_parts: None, tmp_path: Any):
         async with (

@@ -1,15 +1,17 @@
 """The FastAPI application: routers, errors as problem+json, CORS, request ids, OpenAPI."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions import (
@@ -36,6 +38,7 @@ log = Log(__name__)
 AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, llm, usage, realtime, health)
 PROBLEM = "https://kanban-platform.dev/problems/"
 REQUEST_ID = "x-request-id"
+_MOST_ERRORS = 20
 LARGEST_BODY = 4 * 1024 * 1024
 """Several times the largest body a route takes. The model gateway has a limit of its own."""
 
@@ -49,6 +52,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         docs_url="/api/docs",
         redoc_url=None,
         separate_input_output_schemas=False,
+        redirect_slashes=False,  # it would send clients wherever their Host header says
     )
     api.state.platform = platform = build()
     plain = api.openapi
@@ -57,7 +61,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
     api.add_exception_handler(RequestValidationError, _validation_error)
     api.add_exception_handler(HTTPException, _http_error)
     for area in AREAS:
-        api.include_router(area.router, responses=None if area is llm else ERRORS)
+        api.include_router(area.router, responses=GATEWAY_ERRORS if area is llm else ERRORS)
     api.add_middleware(BodyLimit)
     api.add_middleware(Unexpected)
     api.add_middleware(
@@ -144,26 +148,52 @@ class RequestId:
             correlation.reset(token)
 
 
+class FieldError(BaseModel):
+    field: str
+    message: str
+
+
 class Problem(BaseModel):
-    """RFC 9457. `type` is stable, `detail` says what to do, `request_id` is what to quote."""
+    """RFC 9457. `type` is stable, `detail` says what to do, `request_id` is what to quote. `errors` with 422 only."""
 
     type: str
     title: str
     status: int
     detail: str
     request_id: str
+    errors: list[FieldError] | None = None
+
+
+class GatewayErrorDetail(BaseModel):
+    type: str
+    message: str
+
+
+class GatewayError(BaseModel):
+    """An error as the Anthropic API tells it."""
+
+    type: Literal["error"]
+    error: GatewayErrorDetail
+    request_id: str | None = None
 
 
 ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": Problem, "description": "Any error"}}
+GATEWAY_ERRORS: dict[int | str, dict[str, Any]] = {"default": {"model": GatewayError, "description": "Any error"}}
+
+
+_A_PROBLEM = {"schema": {"$ref": "#/components/schemas/Problem"}}
 
 
 def _as_problems(description: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI describes every body as application/json; errors are problem+json."""
+    """FastAPI describes every body as application/json, and 422 in a form of its own; errors are problem+json."""
     for operations in description["paths"].values():
         for operation in operations.values():
-            content = operation["responses"].get("default", {}).get("content", {})
-            if "application/json" in content:
+            operation["responses"].pop("422", None)
+            content = operation["responses"]["default"]["content"]
+            if content.get("application/json") == _A_PROBLEM:
                 content["application/problem+json"] = content.pop("application/json")
+    for unused in ("HTTPValidationError", "ValidationError"):
+        description["components"]["schemas"].pop(unused, None)
     return description
 
 
@@ -191,9 +221,21 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     found = error.errors()
     if any(item["type"] == "json_invalid" for item in found):
         return problem(400, "bad-request", "Bad request", "The body is not valid JSON.")
-    errors = [{"field": ".".join(str(part) for part in item["loc"][1:]), "message": item["msg"]} for item in found]
+    errors = [{"field": _place(item["loc"][1:]), "message": _message(item)} for item in found[:_MOST_ERRORS]]
     detail = "; ".join(f"{item['field'] or 'body'}: {item['message']}" for item in errors)
     return problem(422, "invalid", "Not valid", detail, errors=errors)
+
+
+def _place(path: Iterable[object]) -> str:
+    """Names of fields are the caller's: they come back cut."""
+    return ".".join(str(part) for part in path)[:100]
+
+
+def _message(item: Mapping[str, Any]) -> str:
+    """Patterns are for machines: the OpenAPI description has them."""
+    if item["type"] == "string_pattern_mismatch":
+        return "Text with characters that cannot stand here, or with nothing to read"
+    return item["msg"]
 
 
 _HTTP_ERRORS = {
@@ -204,10 +246,20 @@ _HTTP_ERRORS = {
 }
 
 
-async def _http_error(_: Request, error: Exception) -> JSONResponse:
+async def _http_error(request: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, HTTPException):
         raise error
     kind, title, detail = _HTTP_ERRORS.get(error.status_code, ("http", str(error.detail), str(error.detail)))
     answer = problem(error.status_code, kind, title, detail)
     answer.headers.update(error.headers or {})
+    if error.status_code == 405:
+        answer.headers["allow"] = ", ".join(sorted(_methods(request)))
     return answer
+
+
+def _methods(request: Request) -> set[str]:
+    """All that the address takes; the framework names those of the first route only."""
+    routes = (route for area in AREAS for route in area.router.routes if isinstance(route, APIRoute))
+    shown = (route for route in routes if route.include_in_schema)
+    fitting = (route for route in shown if route.matches(request.scope)[0] is not Match.NONE)
+    return {method for route in fitting for method in route.methods or ()}

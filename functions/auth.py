@@ -5,6 +5,7 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from functions.context import Caller, Here
+from functions.json_route import JsonRoute
 from shared.auth.models import (
     ApiToken,
     CreatedApiToken,
@@ -16,7 +17,7 @@ from shared.auth.models import (
     User,
 )
 
-router = APIRouter(prefix="/api/auth", tags=["auth"])
+router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=JsonRoute)
 
 
 @router.get("/login")

@@ -12,7 +12,7 @@ from shared.core.resources import Column
 
 router = APIRouter(prefix="/api/boards", tags=["boards"], route_class=IdempotentRoute)
 
-type After = Annotated[int, Query(ge=0, description="Sequence of the last event you have")]
+type After = Annotated[int, Query(ge=0, le=2**53, description="Sequence of the last event you have")]
 type Limit = Annotated[int, Query(ge=1, le=1000)]
 
 

@@ -4,9 +4,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from fastapi import Request, Response
-from fastapi.routing import APIRoute
 
 from functions.context import platform_of
+from functions.json_route import JsonRequest, JsonRoute
 from shared.core.errors import Invalid
 from shared.core.idempotency import Answer, slot
 
@@ -14,7 +14,7 @@ _KEPT_HEADERS = ("content-type", "location", "etag")
 _LONGEST_KEY = 255
 
 
-class IdempotentRoute(APIRoute):
+class IdempotentRoute(JsonRoute):
     """A POST with a key happens once; repeating it gets the first answer, marked `idempotent-replay: true`.
 
     Answers that must not be stored are not, and so the request may happen again.
@@ -29,7 +29,7 @@ class IdempotentRoute(APIRoute):
                 return await act(request)
             if not 0 < len(key) <= _LONGEST_KEY:
                 raise Invalid(f"An Idempotency-Key has 1 to {_LONGEST_KEY} characters.")
-            return await _once(request, key, act)
+            return await _once(JsonRequest.of(request), key, act)
 
         return handle
 

@@ -1,10 +1,12 @@
 """The LLM gateway over HTTP: the Anthropic Messages API under /api/v1."""
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
@@ -14,28 +16,55 @@ from shared.llm import errors
 from shared.llm.models import Answer, Call, TooLarge
 from shared.llm.upstream import Headers
 
-router = APIRouter(prefix="/api/v1", tags=["llm"])
+_key = HTTPBearer(auto_error=False, scheme_name="ModelKey", description="A team's model key, or a run's token")
+router = APIRouter(prefix="/api/v1", tags=["llm"], dependencies=[Depends(_key)])
 
 LARGEST_BODY = 32 * 1024 * 1024
+_MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}")
 _ANY_METHOD = ["GET", "POST", "PUT", "PATCH", "DELETE"]
+
+_ASKED = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["model"],
+                    "properties": {"model": {"type": "string", "minLength": 1}},
+                    "description": "As the Anthropic Messages API describes it",
+                }
+            }
+        },
+    }
+}
 
 type Operation = Callable[[Call], AbstractAsyncContextManager[Answer]]
 
 
-@router.post("/messages", response_class=Response, summary="Create a message (Anthropic Messages API)")
+@router.post(
+    "/messages", response_class=Response, openapi_extra=_ASKED, summary="Create a message (Anthropic Messages API)"
+)
 async def messages(request: Request) -> Response:
     return _PassThrough(request, platform_of(request).llm.messages)
 
 
-@router.post("/messages/count_tokens", response_class=Response, summary="Count the tokens of a message")
+@router.post(
+    "/messages/count_tokens", response_class=Response, openapi_extra=_ASKED, summary="Count the tokens of a message"
+)
 async def count_tokens(request: Request) -> Response:
     return _PassThrough(request, platform_of(request).llm.forward)
 
 
 @router.get("/models", response_class=Response, summary="List models")
-@router.get("/models/{model_id}", response_class=Response, summary="Get a model")
 async def models(request: Request) -> Response:
     return _PassThrough(request, platform_of(request).llm.forward)
+
+
+@router.get("/models/{model_id}", response_class=Response, summary="Get a model")
+async def model(request: Request, model_id: str) -> Response:
+    known = _MODEL.fullmatch(model_id)  # the model service must not see a path of the caller's making
+    return _PassThrough(request, platform_of(request).llm.forward if known else _unknown)
 
 
 @router.head("", include_in_schema=False)

@@ -3,9 +3,10 @@
 from fastapi import APIRouter
 
 from functions.context import Caller, Here
+from functions.json_route import JsonRoute
 from shared.teams.models import RealtimeConnection
 
-router = APIRouter(prefix="/api/realtime", tags=["realtime"])
+router = APIRouter(prefix="/api/realtime", tags=["realtime"], route_class=JsonRoute)
 
 
 @router.get("/negotiate")

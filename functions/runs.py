@@ -3,9 +3,11 @@
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Header
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from functions.boards import After, Limit
 from functions.context import Caller, Here
+from functions.json_route import JsonRoute
 from shared.agents.models import (
     AgentComment,
     AgentEvents,
@@ -18,7 +20,7 @@ from shared.agents.models import (
 from shared.core.events import EventPage
 from shared.core.resources import Comment, Run
 
-router = APIRouter(prefix="/api/runs", tags=["runs"])
+router = APIRouter(prefix="/api/runs", tags=["runs"], route_class=JsonRoute)
 
 
 @router.get("/{run_id}")
@@ -46,8 +48,14 @@ async def retry_run(here: Here, caller: Caller, run_id: str) -> Run:
     return await here.runs.retry(caller, run_id)
 
 
+_run_token = HTTPBearer(auto_error=False, scheme_name="RunToken", description="The token that a run's container got")
+
+
 async def _container(
-    here: Here, run_id: str, authorization: Annotated[str | None, Header(include_in_schema=False)] = None
+    here: Here,
+    run_id: str,
+    _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_run_token)],
+    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
 ) -> str:
     await here.container.authenticate(run_id, authorization)
     return run_id

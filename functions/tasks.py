@@ -7,10 +7,11 @@ from pydantic import BaseModel
 
 from functions.boards import After, Limit
 from functions.context import Caller, Here
+from functions.json_route import JsonRoute
 from shared.core.events import EventPage
 from shared.core.resources import Task
 
-router = APIRouter(prefix="/api/tasks", tags=["tasks"])
+router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=JsonRoute)
 
 
 class TaskList(BaseModel):

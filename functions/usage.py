@@ -4,13 +4,14 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel
 
 from functions.context import Caller, Here
+from functions.json_route import JsonRoute
 from shared.core.errors import NotFound
 from shared.core.incidents import Incident
 from shared.core.permissions import Action
 from shared.core.resources import Usage
 from shared.core.usage import DayUsage, RunUsage, team_usage, usage_by_day, usage_by_run
 
-router = APIRouter(prefix="/api", tags=["usage"])
+router = APIRouter(prefix="/api", tags=["usage"], route_class=JsonRoute)
 
 
 class TeamUsage(BaseModel):

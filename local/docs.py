@@ -148,8 +148,7 @@ def operations() -> str:
 def types() -> str:
     """Every request and answer on a line of its own. Events have a page to themselves."""
     schemas: dict[str, Any] = application().openapi()["components"]["schemas"]
-    elsewhere = {"HTTPValidationError", "ValidationError"}
-    elsewhere |= {shape.__name__ for event in events.CATALOGUE for shape in (event, _data(event))}
+    elsewhere = {shape.__name__ for event in events.CATALOGUE for shape in (event, _data(event))}
     lines = [_shape(name, schema) for name, schema in sorted(schemas.items()) if name not in elsewhere]
     return _code(lines)
 

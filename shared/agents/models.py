@@ -2,12 +2,12 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from shared.core.addresses import ContainerAddresses
 from shared.core.events import Activity
 from shared.core.messages import Count, MovedCard, QueueMessage, ScopedId
-from shared.core.resources import RepositoryInfo, Resource, Run
+from shared.core.resources import Reference, RepositoryInfo, Resource, Run
 
 
 class AgentRecord(Resource):
@@ -125,14 +125,20 @@ class RunContext(BaseModel):
     previous: PreviousRun | None
 
 
+class _Told(BaseModel):
+    """What a container sends: nothing is converted; what a later agent knows besides is left out."""
+
+    model_config = ConfigDict(strict=True)
+
+
 class AgentEvent(Activity):
     """An activity as its container reports it. The id is the container's own: repeating one is safe."""
 
     id: str = Field(min_length=1, max_length=64)
-    time: str
+    time: Reference
 
 
-class AgentEvents(BaseModel):
+class AgentEvents(_Told):
     events: list[AgentEvent] = Field(max_length=100)
 
 
@@ -149,16 +155,16 @@ class GitCredentials(BaseModel):
     expires_at: str
 
 
-class AgentComment(BaseModel):
+class AgentComment(_Told):
     body: str = Field(min_length=1, max_length=16_000)
 
 
-class RunCompletion(BaseModel):
+class RunCompletion(_Told):
     """An agent's own word on how it ended; success is checked against the repository."""
 
     outcome: Literal["succeeded", "failed"]
     summary: str | None = Field(None, max_length=16_000)
     reason: str | None = Field(None, max_length=2_000)
-    branch: str | None = None
-    commit: str | None = None
+    branch: str | None = Field(None, max_length=500)
+    commit: Reference | None = None
     turns: int = Field(0, ge=0, le=1_000_000)

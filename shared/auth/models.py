@@ -2,10 +2,10 @@
 
 from typing import Annotated
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from shared.core.access import Principal
-from shared.core.resources import ONE_LINE, Resource
+from shared.core.resources import COMPOSED, LINE, Request, Resource
 
 
 class UserRecord(Resource):
@@ -40,12 +40,12 @@ class SignInStart(BaseModel):
     state: str
 
 
-class SignInFinish(BaseModel):
+class SignInFinish(Request):
     code: str = Field(min_length=1, max_length=8192)
     state: str = Field(min_length=1, max_length=512)
 
 
-class RefreshRequest(BaseModel):
+class RefreshRequest(Request):
     refresh_token: str = Field(min_length=1, max_length=512)
 
 
@@ -70,8 +70,8 @@ class RefreshFamily(Resource):
     revoked: bool = False
 
 
-class NewApiToken(BaseModel):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=100, strip_whitespace=True, pattern=ONE_LINE)]
+class NewApiToken(Request):
+    name: Annotated[str, LINE, Field(min_length=1, max_length=100), COMPOSED]
     expires_in_days: int | None = Field(None, ge=1, le=3650)
 
 

@@ -1,74 +1,90 @@
 """Boards and cards as requested and shown."""
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, Field
 
 from shared.core.boards import ChecklistItem
-from shared.core.resources import ONE_LINE, Board, CardSummary, ColumnKind, Comment, RunResult
+from shared.core.resources import (
+    COMPOSED,
+    LINE,
+    Board,
+    CardSummary,
+    ColumnKind,
+    Comment,
+    Reference,
+    Request,
+    RunResult,
+)
 
-type Label = Annotated[str, StringConstraints(min_length=1, max_length=40, strip_whitespace=True, pattern=ONE_LINE)]
-type Title = Annotated[str, StringConstraints(min_length=1, max_length=200, strip_whitespace=True, pattern=ONE_LINE)]
+
+def _day(value: object) -> object:
+    """Dates are text: a number would be taken for seconds, and a moment for its day."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("a date like 2026-11-25 is needed")
+    return value
+
+
+type Label = Annotated[str, LINE, Field(min_length=1, max_length=40), COMPOSED]
+type Title = Annotated[str, LINE, Field(min_length=1, max_length=200), COMPOSED]
+type Day = Annotated[date, BeforeValidator(_day), Field(strict=False)]
 MAX_BODY = 64_000
 
 
-class _Request(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class NewColumn(_Request):
+class NewColumn(Request):
     name: Title
     kind: ColumnKind = "plain"
-    after_id: str | None = None
+    after_id: Reference | None = None
 
 
-class ColumnChange(_Request):
+class ColumnChange(Request):
     """Fields that are left out stay as they are; `after_id: null` moves the column to the front."""
 
     name: Title | None = None
     kind: ColumnKind | None = None
-    after_id: str | None = None
+    after_id: Reference | None = None
 
 
-class NewCard(_Request):
+class NewCard(Request):
     title: Title
     body: str = Field("", max_length=MAX_BODY)
-    column_id: str | None = None
+    column_id: Reference | None = None
     labels: list[Label] = Field(default_factory=list, max_length=20)
-    assignee_id: str | None = None
-    due_date: date | None = None
+    assignee_id: Reference | None = None
+    due_date: Day | None = None
     checklist: list[ChecklistItem] = Field(default_factory=list, max_length=100)
 
 
-class CardChange(_Request):
+class CardChange(Request):
     """Fields that are left out stay as they are."""
 
     title: Title | None = None
     body: str | None = Field(None, max_length=MAX_BODY)
     labels: list[Label] | None = Field(None, max_length=20)
-    assignee_id: str | None = None
-    due_date: date | None = None
+    assignee_id: Reference | None = None
+    due_date: Day | None = None
     checklist: list[ChecklistItem] | None = Field(None, max_length=100)
 
 
 class CardPut(CardChange):
     """A change that may also move the card to another column."""
 
-    column_id: str | None = None
+    column_id: Reference | None = None
 
 
-class CardMove(_Request):
+class CardMove(Request):
     """`before_id`: the card that shall stand above it; `after_id`: the one below it; neither: the end of the column."""
 
-    column_id: str
-    before_id: str | None = None
-    after_id: str | None = None
-    expected_column: str | None = None
+    column_id: Reference
+    before_id: Reference | None = None
+    after_id: Reference | None = None
+    expected_column: Reference | None = None
 
 
-class NewComment(_Request):
+class NewComment(Request):
     body: str = Field(min_length=1, max_length=16_000, pattern=r"\S")
 
 

@@ -13,7 +13,7 @@ from shared.core.events import EventPage, parse
 from shared.core.permissions import Action
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Put
-from shared.core.resources import Board, CardSummary, Column
+from shared.core.resources import Board, CardSummary, Column, composed
 from shared.core.store import Commit, Store, retry_stale
 
 MAX_COLUMNS = 30
@@ -61,11 +61,11 @@ class BoardService:
         scope = ids.board_scope(board_id)
         board, _ = await self._boards.board(scope)
         await self._access.require(principal, board.team_id, Action.READ)
-        words = text.casefold().split()
+        words = composed(text).casefold().split()
         return [
             board.placed(card).summary(etag)
             for card, etag in await self._boards.cards(scope)
-            if all(word in f"{card.title}\n{card.body}".casefold() for word in words)
+            if all(word in composed(f"{card.title}\n{card.body}").casefold() for word in words)
             and (label is None or label in card.labels)
             and (assignee_id is None or card.assignee_id == assignee_id)
         ]

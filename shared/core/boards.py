@@ -14,6 +14,7 @@ from shared.core.resources import (
     Column,
     Comment,
     RepositoryInfo,
+    Request,
     Resource,
     Run,
     RunBadge,
@@ -58,7 +59,7 @@ class BoardRecord(Resource):
         return next((column for column in self.columns if column.kind == kind), None)
 
 
-class ChecklistItem(Resource):
+class ChecklistItem(Request):
     id: str = Field(default_factory=lambda: ids.random_text(8), min_length=1, max_length=64)
     text: str = Field(min_length=1, max_length=500, pattern=r"\S")
     done: bool = False

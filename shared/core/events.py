@@ -88,7 +88,7 @@ class RunData(Resource):
 class Activity(BaseModel):
     """What an agent did: `kind` says which of the other fields are there (see agent_container/CONTRACT.md)."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", strict=True)
     kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
     text: str | None = Field(None, max_length=LONGEST_TEXT)
     turn: int | None = Field(None, ge=0, le=_HIGHEST)

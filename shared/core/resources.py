@@ -1,8 +1,9 @@
 """The nouns several rooms share, in the shape that the API and the events show them."""
 
-from typing import Any, Literal
+import unicodedata
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
 from shared.core.permissions import Role
 
@@ -13,11 +14,31 @@ type StepStatus = Literal["pending", "running", "succeeded", "failed"]
 type RunStatus = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
 type ColumnKind = Literal["plain", "start", "review", "done"]
 
-ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
-"""Names and titles go into commit messages, descriptions and logs: no control characters."""
+_UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+_BLANK = r"\s\xad\u200b-\u200f\u2060\ufeff"
+LINE = StringConstraints(strip_whitespace=True, pattern=rf"^[^{_UNSEEN}]*[^{_UNSEEN}{_BLANK}][^{_UNSEEN}]*$")
+"""Names and titles go into commit messages, descriptions and logs: something to read, no control characters, no ends
+of lines, nothing that turns the direction of writing."""
+
+
+def composed(text: str) -> str:
+    """Texts that look the same are the same, however a keyboard composes their accents."""
+    return unicodedata.normalize("NFC", text)
+
+
+COMPOSED = AfterValidator(composed)
+
+type Reference = Annotated[str, StringConstraints(max_length=100)]
+"""What names something else, such as an id or an address part: no longer than any that there is."""
 
 RUN_OVER: frozenset[str] = frozenset({"succeeded", "failed", "cancelled"})
 TASK_OVER: frozenset[str] = frozenset({"succeeded", "failed", "rolled_back", "cancelled", "needs_attention"})
+
+
+class Request(BaseModel):
+    """Base of what people and programs ask for: nothing is converted, unknown fields are errors."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
 
 
 class Resource(BaseModel):

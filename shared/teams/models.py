@@ -2,14 +2,14 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from shared.core.permissions import Role
-from shared.core.resources import ONE_LINE, Resource
+from shared.core.resources import COMPOSED, LINE, Request, Resource
 
 
-class NewTeam(BaseModel):
-    name: Annotated[str, StringConstraints(min_length=1, max_length=80, strip_whitespace=True, pattern=ONE_LINE)]
+class NewTeam(Request):
+    name: Annotated[str, LINE, Field(min_length=1, max_length=80), COMPOSED]
 
 
 class Team(BaseModel):
@@ -44,12 +44,12 @@ class MemberList(BaseModel):
     items: list[Member]
 
 
-class RoleChange(BaseModel):
-    role: Role
+class RoleChange(Request):
+    role: Role = Field(strict=False)
 
 
-class NewInvitation(BaseModel):
-    role: Role = Role.MEMBER
+class NewInvitation(Request):
+    role: Role = Field(Role.MEMBER, strict=False)
     expires_in_days: int = Field(7, ge=1, le=90)
 
 

@@ -2,17 +2,16 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, Field
 
 from shared.core.permissions import Role
-from shared.core.resources import ONE_LINE, RepositoryInfo, Resource
+from shared.core.resources import COMPOSED, LINE, RepositoryInfo, Request, Resource
 
 
-class NewWorkspace(BaseModel):
+class NewWorkspace(Request):
     """`import_url`: copy this Git repository instead of starting from the template."""
 
-    model_config = ConfigDict(extra="forbid")
-    name: Annotated[str, StringConstraints(min_length=1, max_length=60, strip_whitespace=True, pattern=ONE_LINE)]
+    name: Annotated[str, LINE, Field(min_length=1, max_length=60), COMPOSED]
     import_url: str | None = Field(None, max_length=2000)
 
 

@@ -854,23 +854,6 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
-    "/api/v1/models/{model_id}": {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        /** Get a model */
-        get: operations["models_api_v1_models__model_id__get"];
-        put?: never;
-        post?: never;
-        delete?: never;
-        options?: never;
-        head?: never;
-        patch?: never;
-        trace?: never;
-    };
     "/api/v1/models": {
         parameters: {
             query?: never;
@@ -880,6 +863,23 @@ export interface paths {
         };
         /** List models */
         get: operations["models_api_v1_models_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/models/{model_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get a model */
+        get: operations["model_api_v1_models__model_id__get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1054,8 +1054,7 @@ export interface components {
             branch?: string | null;
             /** Id */
             id: string;
-            /** Time */
-            time: string;
+            time: components["schemas"]["Reference"];
         };
         /** AgentEvents */
         AgentEvents: {
@@ -1221,8 +1220,7 @@ export interface components {
             body?: string | null;
             /** Labels */
             labels?: components["schemas"]["Label"][] | null;
-            /** Assignee Id */
-            assignee_id?: string | null;
+            assignee_id?: components["schemas"]["Reference"] | null;
             /** Due Date */
             due_date?: string | null;
             /** Checklist */
@@ -1288,14 +1286,10 @@ export interface components {
          * @description `before_id`: the card that shall stand above it; `after_id`: the one below it; neither: the end of the column.
          */
         CardMove: {
-            /** Column Id */
-            column_id: string;
-            /** Before Id */
-            before_id?: string | null;
-            /** After Id */
-            after_id?: string | null;
-            /** Expected Column */
-            expected_column?: string | null;
+            column_id: components["schemas"]["Reference"];
+            before_id?: components["schemas"]["Reference"] | null;
+            after_id?: components["schemas"]["Reference"] | null;
+            expected_column?: components["schemas"]["Reference"] | null;
         };
         /**
          * CardPut
@@ -1307,14 +1301,12 @@ export interface components {
             body?: string | null;
             /** Labels */
             labels?: components["schemas"]["Label"][] | null;
-            /** Assignee Id */
-            assignee_id?: string | null;
+            assignee_id?: components["schemas"]["Reference"] | null;
             /** Due Date */
             due_date?: string | null;
             /** Checklist */
             checklist?: components["schemas"]["ChecklistItem"][] | null;
-            /** Column Id */
-            column_id?: string | null;
+            column_id?: components["schemas"]["Reference"] | null;
         };
         /** CardSummary */
         CardSummary: {
@@ -1392,8 +1384,7 @@ export interface components {
         ColumnChange: {
             name?: components["schemas"]["Title"] | null;
             kind?: components["schemas"]["ColumnKind"] | null;
-            /** After Id */
-            after_id?: string | null;
+            after_id?: components["schemas"]["Reference"] | null;
         };
         /** @enum {string} */
         ColumnKind: "plain" | "start" | "review" | "done";
@@ -1574,6 +1565,34 @@ export interface components {
             /** Last */
             last: number;
         };
+        /** FieldError */
+        FieldError: {
+            /** Field */
+            field: string;
+            /** Message */
+            message: string;
+        };
+        /**
+         * GatewayError
+         * @description An error as the Anthropic API tells it.
+         */
+        GatewayError: {
+            /**
+             * Type
+             * @constant
+             */
+            type: "error";
+            error: components["schemas"]["GatewayErrorDetail"];
+            /** Request Id */
+            request_id?: string | null;
+        };
+        /** GatewayErrorDetail */
+        GatewayErrorDetail: {
+            /** Type */
+            type: string;
+            /** Message */
+            message: string;
+        };
         /** GitCredentials */
         GitCredentials: {
             /** Username */
@@ -1705,12 +1724,10 @@ export interface components {
              * @default
              */
             body: string;
-            /** Column Id */
-            column_id?: string | null;
+            column_id?: components["schemas"]["Reference"] | null;
             /** Labels */
             labels?: components["schemas"]["Label"][];
-            /** Assignee Id */
-            assignee_id?: string | null;
+            assignee_id?: components["schemas"]["Reference"] | null;
             /** Due Date */
             due_date?: string | null;
             /** Checklist */
@@ -1721,8 +1738,7 @@ export interface components {
             name: components["schemas"]["Title"];
             /** @default plain */
             kind: components["schemas"]["ColumnKind"];
-            /** After Id */
-            after_id?: string | null;
+            after_id?: components["schemas"]["Reference"] | null;
         };
         /** NewComment */
         NewComment: {
@@ -1761,7 +1777,7 @@ export interface components {
         };
         /**
          * Problem
-         * @description RFC 9457. `type` is stable, `detail` says what to do, `request_id` is what to quote.
+         * @description RFC 9457. `type` is stable, `detail` says what to do, `request_id` is what to quote. `errors` with 422 only.
          */
         Problem: {
             /** Type */
@@ -1774,6 +1790,8 @@ export interface components {
             detail: string;
             /** Request Id */
             request_id: string;
+            /** Errors */
+            errors?: components["schemas"]["FieldError"][] | null;
         };
         /**
          * ProgressData
@@ -1907,6 +1925,7 @@ export interface components {
             /** Groups */
             groups: string[];
         };
+        Reference: string;
         /** RefreshRequest */
         RefreshRequest: {
             /** Refresh Token */
@@ -2018,8 +2037,7 @@ export interface components {
             reason?: string | null;
             /** Branch */
             branch?: string | null;
-            /** Commit */
-            commit?: string | null;
+            commit?: components["schemas"]["Reference"] | null;
             /**
              * Turns
              * @default 0
@@ -4330,13 +4348,21 @@ export interface operations {
     receive_webhook_api_agents__agent_id__webhook_post: {
         parameters: {
             query?: never;
-            header?: never;
+            header: {
+                "webhook-id": string;
+                "webhook-timestamp": string;
+                "webhook-signature": string;
+            };
             path: {
                 agent_id: string;
             };
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CardEvent"];
+            };
+        };
         responses: {
             /** @description Successful Response */
             202: {
@@ -4365,7 +4391,13 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": {
+                    model: string;
+                };
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -4373,6 +4405,15 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayError"];
+                };
             };
         };
     };
@@ -4383,7 +4424,13 @@ export interface operations {
             path?: never;
             cookie?: never;
         };
-        requestBody?: never;
+        requestBody: {
+            content: {
+                "application/json": {
+                    model: string;
+                };
+            };
+        };
         responses: {
             /** @description Successful Response */
             200: {
@@ -4392,23 +4439,14 @@ export interface operations {
                 };
                 content?: never;
             };
-        };
-    };
-    models_api_v1_models__model_id__get: {
-        parameters: {
-            query?: never;
-            header?: never;
-            path?: never;
-            cookie?: never;
-        };
-        requestBody?: never;
-        responses: {
-            /** @description Successful Response */
-            200: {
+            /** @description Any error */
+            default: {
                 headers: {
                     [name: string]: unknown;
                 };
-                content?: never;
+                content: {
+                    "application/json": components["schemas"]["GatewayError"];
+                };
             };
         };
     };
@@ -4427,6 +4465,44 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayError"];
+                };
+            };
+        };
+    };
+    model_api_v1_models__model_id__get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                model_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["GatewayError"];
+                };
             };
         };
     };

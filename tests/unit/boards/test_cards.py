@@ -36,7 +36,7 @@ class TestCreate:
 
     async def test_only_members_can_be_assigned(self, desk: Desk) -> None:
         await desk.card(assignee_id=desk.vera.user_id)
-        for nobody in (desk.stranger.user_id, "", "x" * 1000, "../member/a"):
+        for nobody in (desk.stranger.user_id, "", "x" * 100, "../member/a"):
             with pytest.raises(Invalid, match="members of the team"):
                 await desk.card(assignee_id=nobody)
 

@@ -188,9 +188,9 @@ class CardService:
         await retry_stale(attempt)
 
     async def restore(self, principal: Principal, card_id: str) -> Card:
-        card, etag = await self._boards.trashed(card_id)
         board, _ = await self._boards.board(ids.scope_of(card_id, "card"))
         await self._access.require(principal, board.team_id, Action.EDIT_CARDS)
+        card, etag = await self._boards.trashed(card_id)
         trash = Delete(f"trash/{card_id}", etag)
         return await self._save(board, board.placed(card), None, "card.created", principal.actor, extra=[trash])
 

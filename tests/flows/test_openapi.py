@@ -46,6 +46,9 @@ NEVER_ACCEPTED = {
     "POST /api/auth/refresh": "needs a refresh token",
     "POST /api/agents/{agent_id}/webhook": "needs a signature",
     "POST /api/auth/users/{user_id}/disable": "needs somebody else",
+    "POST /api/auth/users/{user_id}/enable": "needs somebody else",
+    "POST /api/v1/messages": "needs a message",
+    "POST /api/v1/messages/count_tokens": "needs a message",
     "POST /api/incidents/{incident_id}/replay": "needs an incident",
     "GET /api/invitations/{token}": "needs an invitation",
     "POST /api/invitations/{token}/accept": "needs an invitation",
@@ -96,6 +99,7 @@ async def _furnished(cloud: LocalCloud, grace: Person, bob: Person) -> Place:
     assert (await finished_run(grace, run["id"]))["status"] == "succeeded"
     names = {"team_id": team_id, "workspace_id": workspace["id"], "board_id": board_id, "card_id": card["id"]}
     names |= {"run_id": run["id"], "task_id": workspace["task_id"], "user_id": grace.id, "column_id": "done"}
+    names["model_id"] = "demo-1"
     names["agent_id"] = (await grace.get(f"/api/boards/{board_id}"))["board"]["agents"]["agent_id"]
     key = await FileSecrets(cloud.data).get(f"llm-key-{team_id}")
     tokens = {"nobody": "", "model": f"Bearer {key}"}
@@ -224,4 +228,4 @@ class TestMethod:
 
 
 def _named(place: Place) -> dict[str, Any]:
-    return place.names | {"token_id": "x", "model_id": "demo-1"}
+    return place.names | {"token_id": "x"}

@@ -1,12 +1,13 @@
 """/api/agents: the webhook that starts runs."""
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 
 from functions.context import Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.agents.models import WebhookAnswer
 
-router = APIRouter(prefix="/api/agents", tags=["agents"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api/agents", tags=["agents"], route_class=JsonRoute)
 
 
 _EVENT = {"schema": {"$ref": "#/components/schemas/CardEvent"}}

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.auth.models import (
     ApiToken,
     CreatedApiToken,
@@ -17,7 +18,7 @@ from shared.auth.models import (
     User,
 )
 
-router = APIRouter(prefix="/api/auth", tags=["auth"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api/auth", tags=["auth"], route_class=JsonRoute)
 
 
 @router.get("/login")

@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import Query, Response
 
 from functions.context import Caller, Here
 from functions.idempotency import IdempotentRoute
+from functions.routing import AreaRouter
 from shared.boards.models import BoardView, Card, CardList, ColumnChange, NewCard, NewColumn
 from shared.core.events import EventPage
 from shared.core.resources import Column
 
-router = APIRouter(prefix="/api/boards", tags=["boards"], route_class=IdempotentRoute)
+router = AreaRouter(prefix="/api/boards", tags=["boards"], route_class=IdempotentRoute)
 
 type After = Annotated[int, Query(ge=0, le=2**53, description="Sequence of the last event you have")]
 type Limit = Annotated[int, Query(ge=1, le=1000)]

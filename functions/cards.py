@@ -2,15 +2,16 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Header, Response
+from fastapi import Header, Response
 
 from functions.context import Caller, Here
 from functions.idempotency import IdempotentRoute
+from functions.routing import AreaRouter
 from shared.agents.models import RunList
 from shared.boards.models import Card, CardChange, CardMove, CardPut, CommentList, History, NewComment
 from shared.core.resources import Comment
 
-router = APIRouter(prefix="/api/cards", tags=["cards"], route_class=IdempotentRoute)
+router = AreaRouter(prefix="/api/cards", tags=["cards"], route_class=IdempotentRoute)
 
 type IfMatch = Annotated[str | None, Header(description="ETag of the card you changed; 412 when it is stale")]
 

@@ -3,8 +3,9 @@
 import os
 from typing import Annotated
 
-from fastapi import Depends, Header
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Request
+from fastapi.openapi.models import HTTPBearer
+from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
 from shared.bootstrap import Platform, adapters, build
@@ -26,19 +27,24 @@ def platform_of(connection: HTTPConnection) -> Platform:
     return connection.app.state.platform
 
 
-_bearer = HTTPBearer(auto_error=False, description="An access token, or a personal API token (`kbp_...`)")
+async def _here(connection: HTTPConnection) -> Platform:
+    """A coroutine, because FastAPI calls a plain function in a thread."""
+    return platform_of(connection)
 
 
-async def _caller(
-    connection: HTTPConnection,
-    _described: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)],
-    authorization: Annotated[str | None, Header(include_in_schema=False)] = None,
-) -> Principal:
-    return await platform_of(connection).auth.principal(authorization)
+class _Caller(SecurityBase):
+    """Whoever has a token, in one step: a described scheme and a header would be two more dependencies per request."""
+
+    def __init__(self) -> None:
+        self.model = HTTPBearer(description="An access token, or a personal API token (`kbp_...`)")
+        self.scheme_name = "HTTPBearer"
+
+    async def __call__(self, request: Request) -> Principal:
+        return await platform_of(request).auth.principal(request.headers.get("authorization"))
 
 
-type Here = Annotated[Platform, Depends(platform_of)]
+type Here = Annotated[Platform, Depends(_here)]
 """The platform."""
 
-type Caller = Annotated[Principal, Depends(_caller)]
+type Caller = Annotated[Principal, Depends(_Caller())]
 """Whoever calls, signed in."""

@@ -2,10 +2,12 @@
 
 from typing import Literal
 
-from fastapi import APIRouter, Request
+from fastapi import Request
 from pydantic import BaseModel
 
-router = APIRouter(prefix="/api/health", tags=["health"])
+from functions.routing import AreaRouter
+
+router = AreaRouter(prefix="/api/health", tags=["health"])
 
 
 class Health(BaseModel):

@@ -5,19 +5,20 @@ import re
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import Depends, Request, Response
 from fastapi.security import HTTPBearer
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope, Send
 
 from functions.context import platform_of
+from functions.routing import AreaRouter
 from shared.core.errors import NotFound, PlatformError
 from shared.llm import errors
 from shared.llm.models import Answer, Call, TooLarge
 from shared.llm.upstream import Headers
 
 _key = HTTPBearer(auto_error=False, scheme_name="ModelKey", description="A team's model key, or a run's token")
-router = APIRouter(prefix="/api/v1", tags=["llm"], dependencies=[Depends(_key)])
+router = AreaRouter(prefix="/api/v1", tags=["llm"], dependencies=[Depends(_key)])
 
 LARGEST_BODY = 32 * 1024 * 1024
 _MODEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@-]{0,199}")

@@ -1,12 +1,11 @@
 """/api/realtime: where browsers get their events from."""
 
-from fastapi import APIRouter
-
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.teams.models import RealtimeConnection
 
-router = APIRouter(prefix="/api/realtime", tags=["realtime"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api/realtime", tags=["realtime"], route_class=JsonRoute)
 
 
 @router.get("/negotiate")

@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Header
+from fastapi import Depends, Header
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from functions.boards import After, Limit
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.agents.models import (
     AgentComment,
     AgentEvents,
@@ -20,7 +21,7 @@ from shared.agents.models import (
 from shared.core.events import EventPage
 from shared.core.resources import Comment, Run
 
-router = APIRouter(prefix="/api/runs", tags=["runs"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api/runs", tags=["runs"], route_class=JsonRoute)
 
 
 @router.get("/{run_id}")

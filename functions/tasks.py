@@ -2,16 +2,16 @@
 
 from typing import Literal
 
-from fastapi import APIRouter
 from pydantic import BaseModel
 
 from functions.boards import After, Limit
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.core.events import EventPage
 from shared.core.resources import Task
 
-router = APIRouter(prefix="/api/tasks", tags=["tasks"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api/tasks", tags=["tasks"], route_class=JsonRoute)
 
 
 class TaskList(BaseModel):

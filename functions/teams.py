@@ -1,9 +1,10 @@
 """/api/teams and /api/invitations."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from functions.context import Caller, Here
 from functions.idempotency import IdempotentRoute
+from functions.routing import AreaRouter
 from shared.agents.models import StoppedRuns
 from shared.teams.models import (
     Invitation,
@@ -19,7 +20,7 @@ from shared.teams.models import (
     TeamList,
 )
 
-router = APIRouter(prefix="/api", tags=["teams"], route_class=IdempotentRoute)
+router = AreaRouter(prefix="/api", tags=["teams"], route_class=IdempotentRoute)
 
 
 @router.get("/teams")

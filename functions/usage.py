@@ -1,17 +1,18 @@
 """/api/teams/{id}/usage and /api/incidents: what operators look at."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import BaseModel
 
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
+from functions.routing import AreaRouter
 from shared.core.errors import NotFound
 from shared.core.incidents import Incident
 from shared.core.permissions import Action
 from shared.core.resources import Usage
 from shared.core.usage import DayUsage, RunUsage, team_usage, usage_by_day, usage_by_run
 
-router = APIRouter(prefix="/api", tags=["usage"], route_class=JsonRoute)
+router = AreaRouter(prefix="/api", tags=["usage"], route_class=JsonRoute)
 
 
 class TeamUsage(BaseModel):

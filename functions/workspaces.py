@@ -1,12 +1,13 @@
 """/api/workspaces."""
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 
 from functions.context import Caller, Here
 from functions.idempotency import IdempotentRoute
+from functions.routing import AreaRouter
 from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceList
 
-router = APIRouter(prefix="/api/workspaces", tags=["workspaces"], route_class=IdempotentRoute)
+router = AreaRouter(prefix="/api/workspaces", tags=["workspaces"], route_class=IdempotentRoute)
 
 
 @router.get("")

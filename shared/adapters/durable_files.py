@@ -41,14 +41,21 @@ def locked(path: Path, mode: int = fcntl.LOCK_EX) -> Generator[None]:
         os.close(handle)
 
 
-@contextmanager
-def storage_errors(path: Path) -> Generator[None]:
+class storage_errors:  # noqa: N801 - used as a function; a class, since every read enters it
     """A full or broken disk becomes Unavailable."""
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise Unavailable(f"The data folder cannot be used: {reason} ({path.name}). Make room or fix it.") from error
+
+    __slots__ = ("_path",)
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError):
+            reason = error.strerror or str(error)
+            text = f"The data folder cannot be used: {reason} ({self._path.name}). Make room or fix it."
+            raise Unavailable(text) from error
 
 
 def replace_file(path: Path, data: bytes, temporary: Path, mtime_ns: int | None = None) -> os.stat_result:

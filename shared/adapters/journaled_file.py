@@ -87,6 +87,7 @@ class JournaledFile(Storage):
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path)
         self._journal = self._path.with_name(self._path.name + JOURNAL)
+        self._paths = str(self._path), str(self._journal)
         self._tables: dict[str, Listing] = {}
         self._generation = 0
         self._base: Stamp | None = None
@@ -102,7 +103,10 @@ class JournaledFile(Storage):
     def is_current(self) -> bool:
         """Whether nobody else has changed the file since it was read."""
         # What this process is writing counts when it is on disk; until then nobody else can write.
-        return self._writing or (_stamp(self._path) == self._base and _stamp(self._journal) == self._tail)
+        if self._writing:
+            return True
+        with storage_errors(self._path):
+            return _stamp(self._paths[0]) == self._base and _stamp(self._paths[1]) == self._tail
 
     def refresh(self) -> None:
         """Take in what others wrote; under a shared lock, so that a write under way is seen whole or not at all."""
@@ -344,7 +348,7 @@ def _listing(rows: dict[str, Any]) -> Listing:
     return Listing(ids, [Doc(id_, orjson.dumps(rows[id_]["body"]), rows[id_]["etag"]) for id_ in ids])
 
 
-def _stamp(path: Path) -> Stamp | None:
+def _stamp(path: Path | str) -> Stamp | None:
     try:
         return _stamp_of(os.stat(path))
     except FileNotFoundError:

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from shared.adapters import layout
-from shared.adapters.durable_files import storage_errors
 from shared.adapters.journaled_file import Change, JournaledFile, Listing
 from shared.core.groups import Groups
 from shared.core.partitions import checked
@@ -26,8 +25,8 @@ class TinyDbDocuments:
 
     def __init__(self, root: Path) -> None:
         self._root = root
-        self._files: OrderedDict[Path, JournaledFile] = OrderedDict()
-        self._paths: dict[str, Path] = {}
+        self._files: OrderedDict[str, JournaledFile] = OrderedDict()
+        self._paths: dict[str, str] = {}
         self._groups = Groups[Work, dict[str, str]](self._commit)
 
     async def get(self, partition: str, id: str) -> Doc | None:
@@ -44,7 +43,7 @@ class TinyDbDocuments:
         changes = [
             Change(op.id, op.etag, raw if isinstance(op, Put) else None) for op, raw in zip(ops, bodies, strict=True)
         ]
-        return await self._groups.post(str(path), (partition, changes))
+        return await self._groups.post(path, (partition, changes))
 
     async def close(self) -> None:
         """Leaves plain TinyDB files behind."""
@@ -53,27 +52,24 @@ class TinyDbDocuments:
             await asyncio.to_thread(file.checkpoint)
 
     async def _commit(self, key: str, works: list[Work]) -> Sequence[dict[str, str] | Exception]:
-        return await asyncio.to_thread(self._file(Path(key)).commit, works)
+        return await asyncio.to_thread(self._file(key).commit, works)
 
     async def _listing(self, partition: str) -> Listing:
-        path = self._path(partition)
-        file = self._file(path)
-        with storage_errors(path):
-            current = file.is_current()
-        if not current:
+        file = self._file(self._path(partition))
+        if not file.is_current():
             await asyncio.to_thread(file.refresh)
         return file.partition(partition)
 
-    def _path(self, partition: str) -> Path:
+    def _path(self, partition: str) -> str:
         path = self._paths.get(partition)
         if path is None:
-            path = layout.partition_file(self._root, partition)
+            path = str(layout.partition_file(self._root, partition))
             if len(self._paths) > 10_000:
                 self._paths.clear()
             self._paths[partition] = path
         return path
 
-    def _file(self, path: Path) -> JournaledFile:
+    def _file(self, path: str) -> JournaledFile:
         file = self._files.get(path)
         if file is None:
             file = self._files[path] = JournaledFile(path)

@@ -158,9 +158,9 @@ class CardService:
     async def _rank(self, card: CardRecord, request: CardMove) -> str:
         """Between the neighbours named, else at the end of the column."""
         lines = await self._boards.lines(ids.scope_of(card.id, "card"))
-        column = [c for c in lines if c.column_id == request.column_id and c.id != card.id]
         if request.after_id is None and request.before_id is None:
-            return end_of(column, request.column_id)
+            return end_of(lines, request.column_id, but=card.id)
+        column = [c for c in lines if c.column_id == request.column_id and c.id != card.id]
         column.sort(key=attrgetter("rank"))
         places = {c.id: index for index, c in enumerate(column)}
         if request.after_id in places:
@@ -272,7 +272,7 @@ class CardService:
 
 
 def _shown(card: CardRecord, etag: str) -> Card:
-    detail = card.model_dump(include={"body", "created_at", "created_by"})
+    detail = card.model_dump(include={"board_id", "body", "created_at", "created_by"})
     return Card(**card.summary(etag).model_dump(), **detail, checklist=card.checklist, result=card.result)
 
 

@@ -89,6 +89,7 @@ class NewComment(Request):
 
 
 class Card(CardSummary):
+    board_id: str
     body: str
     checklist: list[ChecklistItem]
     created_at: str

@@ -1,9 +1,9 @@
 """Boards, cards and runs as kept in `boards/<scope>`. In core because people and agents both change them."""
 
 from dataclasses import dataclass
-from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
+import orjson
 from pydantic import Field
 
 from shared.core import ids, rank
@@ -21,9 +21,7 @@ from shared.core.resources import (
     RunResult,
 )
 
-_LINES_KEPT = 20_000
-"""About 1 kB each."""
-_VERSION = attrgetter("id", "etag")
+_SHOWN: dict[str, Any] = {name: shown.get_default() for name, shown in CardSummary.model_fields.items()}
 
 
 class AgentRef(Resource):
@@ -85,7 +83,7 @@ class CardRecord(Resource):
 
     def summary(self, etag: str) -> CardSummary:
         return CardSummary(
-            **self.model_dump(exclude={"body", "checklist", "result", "created_at", "created_by"}),
+            **self.model_dump(exclude={"board_id", "body", "checklist", "result", "created_at", "created_by"}),
             checklist_done=sum(item.done for item in self.checklist),
             checklist_total=len(self.checklist),
             etag=etag,
@@ -103,14 +101,20 @@ class CardLine:
     summary: bytes
 
     @classmethod
-    def of(cls, card: CardRecord, etag: str) -> "CardLine":
-        summary = card.summary(etag).model_dump_json().encode()
-        return cls(card.id, card.column_id, card.rank, tuple(card.labels), summary)
+    def of(cls, doc: Doc) -> "CardLine":
+        """Straight from its JSON, since a board has thousands: the same as `summary` of its CardRecord."""
+        body = doc.body
+        shown = {name: body.get(name, default) for name, default in _SHOWN.items()}
+        checklist = body.get("checklist", ())
+        shown["checklist_done"], shown["checklist_total"] = sum(item["done"] for item in checklist), len(checklist)
+        shown["etag"] = doc.etag
+        return cls(shown["id"], shown["column_id"], shown["rank"], tuple(shown["labels"]), orjson.dumps(shown))
 
 
-def end_of(lines: list[CardLine], column_id: str) -> str:
-    """The rank below all cards of a column."""
-    return rank.between(max((line.rank for line in lines if line.column_id == column_id), default=None), None)
+def end_of(lines: list[CardLine], column_id: str, but: str = "") -> str:
+    """The rank below all cards of a column, not counting the card `but`."""
+    ranks = [line.rank for line in lines if line.column_id == column_id and line.id != but]
+    return rank.between(max(ranks, default=None), None)
 
 
 class RunRecord(Run):
@@ -168,7 +172,6 @@ class BoardRepository:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
-        self._lines: dict[tuple[str, str], CardLine] = {}
 
     async def board(self, scope: str) -> tuple[BoardRecord, str]:
         doc = await self._documents.get(board_partition(scope), "board")
@@ -197,14 +200,7 @@ class BoardRepository:
     async def lines(self, scope: str) -> list[CardLine]:
         """All cards in the order of their ids. What is known of a version is not worked out again."""
         docs = await self._documents.query(board_partition(scope), "card/")
-        lines = [*map(self._lines.get, map(_VERSION, docs))]
-        return [line or self._line(doc) for line, doc in zip(lines, docs, strict=True)]
-
-    def _line(self, doc: Doc) -> CardLine:
-        if len(self._lines) >= _LINES_KEPT:
-            self._lines.clear()
-        line = self._lines[_VERSION(doc)] = CardLine.of(CardRecord.model_validate_json(doc.raw), doc.etag)
-        return line
+        return [doc.derived or doc.derive(CardLine.of) for doc in docs]
 
     async def comments(self, card_id: str, after: str = "") -> list[Comment]:
         """Comments of a card, oldest first, those after comment id `after`."""

@@ -47,7 +47,7 @@ def _moved(event: dict[str, Any]) -> dict[str, Any]:
         of_board, of_card = ids.board_scope(known.data.board_id), ids.scope_of(known.data.card.id, "card")
     except NotFound as error:
         raise ValueError(error.detail) from None
-    if of_board != of_card or known.data.card.board_id != known.data.board_id or not known.id:
+    if of_board != of_card or not known.id:
         raise ValueError("its card is not on its board")
     return event
 

@@ -1,6 +1,6 @@
 """What the platform needs from the outside, as small Protocols. Adapters implement them, tests fake them."""
 
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Protocol
@@ -21,17 +21,25 @@ LARGEST_MESSAGE = 48 * 1024
 class Doc:
     """A stored document: its id inside the partition (`<kind>/<rest>`), its body as JSON bytes, its version.
 
-    An id with its etag names one content: what is derived from a document may be kept under both.
+    An id with its etag names one content. Whoever reads documents of a kind again and again may keep what it worked
+    out of one as `derived`: it lasts as long as the store holds this version in memory.
     """
 
     id: str
     raw: bytes
     etag: str
+    derived: Any = field(default=None, init=False, repr=False, compare=False)
 
     @property
     def body(self) -> Json:
         """Parsed anew each time, so it may be changed."""
         return orjson.loads(self.raw)
+
+    def derive[T](self, make: "Callable[[Doc], T]") -> T:
+        """What `make` works out, kept."""
+        value = make(self)
+        object.__setattr__(self, "derived", value)
+        return value
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,8 +140,10 @@ class RunBadge(Resource):
 
 
 class CardSummary(Resource):
+    """A card as its board shows it. Fields of summaries in events that were kept earlier are left out."""
+
+    model_config = ConfigDict(extra="ignore")
     id: str
-    board_id: str
     column_id: str
     rank: str
     title: str

@@ -1160,8 +1160,6 @@ export interface components {
         Card: {
             /** Id */
             id: string;
-            /** Board Id */
-            board_id: string;
             /** Column Id */
             column_id: string;
             /** Rank */
@@ -1200,6 +1198,8 @@ export interface components {
             etag: string;
             /** Updated At */
             updated_at: string;
+            /** Board Id */
+            board_id: string;
             /** Body */
             body: string;
             /** Checklist */
@@ -1221,8 +1221,7 @@ export interface components {
             /** Labels */
             labels?: components["schemas"]["Label"][] | null;
             assignee_id?: components["schemas"]["Reference"] | null;
-            /** Due Date */
-            due_date?: string | null;
+            due_date?: components["schemas"]["Day"] | null;
             /** Checklist */
             checklist?: components["schemas"]["ChecklistItem"][] | null;
         };
@@ -1302,18 +1301,18 @@ export interface components {
             /** Labels */
             labels?: components["schemas"]["Label"][] | null;
             assignee_id?: components["schemas"]["Reference"] | null;
-            /** Due Date */
-            due_date?: string | null;
+            due_date?: components["schemas"]["Day"] | null;
             /** Checklist */
             checklist?: components["schemas"]["ChecklistItem"][] | null;
             column_id?: components["schemas"]["Reference"] | null;
         };
-        /** CardSummary */
+        /**
+         * CardSummary
+         * @description A card as its board shows it. Fields of summaries in events that were kept earlier are left out.
+         */
         CardSummary: {
             /** Id */
             id: string;
-            /** Board Id */
-            board_id: string;
             /** Column Id */
             column_id: string;
             /** Rank */
@@ -1526,6 +1525,8 @@ export interface components {
             /** Token */
             token: string;
         };
+        /** Format: date */
+        Day: string;
         /**
          * DayUsage
          * @description What a team has used on one UTC day (YYYY-MM-DD).
@@ -1728,8 +1729,7 @@ export interface components {
             /** Labels */
             labels?: components["schemas"]["Label"][];
             assignee_id?: components["schemas"]["Reference"] | null;
-            /** Due Date */
-            due_date?: string | null;
+            due_date?: components["schemas"]["Day"] | null;
             /** Checklist */
             checklist?: components["schemas"]["ChecklistItem"][];
         };

@@ -9,7 +9,6 @@ function card(id: string, rank: string, column_id = "todo"): CardSummary {
     id,
     rank,
     column_id,
-    board_id: "b",
     title: id,
     labels: [],
     assignee_id: null,

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from shared.boards.models import BoardView, Card, CardChange, NewCard
+from shared.boards.models import BoardPage, Card, CardChange, NewCard
 from shared.core.access import Principal
 from shared.core.permissions import Role
 from tests.unit.world import World
@@ -19,7 +19,7 @@ class Desk:
     team: str
     board: str
 
-    async def view(self) -> BoardView:
+    async def view(self) -> BoardPage:
         return await self.world.platform.boards.view(self.ada, self.board)
 
     async def column(self, column_id: str) -> list[str]:

@@ -4,6 +4,8 @@ import pytest
 
 from shared.boards.models import ColumnChange, NewColumn
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound
+from shared.core.events import parse
+from shared.core.resources import CardSummary
 from tests.unit.boards.conftest import Desk
 
 
@@ -34,6 +36,24 @@ class TestView:
         (summary,) = (await desk.view()).cards
         assert (summary.checklist_done, summary.checklist_total) == (1, 2)
         assert "secret recipe" not in summary.model_dump_json()
+
+    async def test_a_card_is_shown_as_it_shows_itself(self, desk: Desk) -> None:
+        card = await desk.card(labels=["web"], assignee_id=desk.ada.user_id, due_date="2026-12-24", checklist=[])
+        (summary,) = (await desk.view()).cards
+        assert summary.model_dump() == card.model_dump(include=set(CardSummary.model_fields))
+
+    async def test_a_thousand_cards_are_less_than_300_kilobytes(self, desk: Desk) -> None:
+        await desk.card("Card 1000", body="Text. " * 40)
+        page = await desk.world.platform.boards.view(desk.ada, desk.board)
+        assert 1000 * len(page.summaries[0]) < 285_000
+
+    async def test_events_whose_cards_named_their_board_stay_readable(self, desk: Desk) -> None:
+        await desk.card()
+        event = await desk.last_event()
+        data = event["data"]
+        assert isinstance(data, dict)
+        shown = parse({**event, "data": data | {"card": data["card"] | {"board_id": desk.board}}})
+        assert shown == parse(event)
 
     async def test_labels_in_use_are_offered(self, desk: Desk) -> None:
         await desk.card(labels=["web", "api"])

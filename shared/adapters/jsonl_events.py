@@ -44,7 +44,14 @@ class JsonlEvents:
         return await asyncio.to_thread(self._read, path, max(after, 0), max(limit, 0))
 
     async def last(self, subject: str) -> int:
-        return await asyncio.to_thread(self._last, layout.subject_file(self._root, subject))
+        path = layout.subject_file(self._root, subject)
+        index = self._index(path)
+        with storage_errors(path):
+            try:
+                current = index.covers(os.stat(path))
+            except FileNotFoundError:
+                return 0
+        return index.last if current else await asyncio.to_thread(self._last, path)
 
     async def drop(self, subject: str) -> None:
         path = layout.subject_file(self._root, subject)
@@ -60,9 +67,9 @@ class JsonlEvents:
             if lines:
                 # A line that a kill left unfinished was never acknowledged.
                 os.ftruncate(handle, index.end)
-                write_all(handle, lines)
+                write_all(handle, b"".join(line for _, line in lines))
                 os.fsync(handle)
-                index.catch_up(handle)
+                index.add(lines)
             return sequences
 
     def _read(self, path: Path, after: int, limit: int) -> list[Json]:
@@ -129,16 +136,24 @@ class _Index:
             for line in _whole_lines(_read_all(handle, self.end, stat.st_size)):
                 self._take(line)
 
-    def number(self, events: Sequence[Json]) -> tuple[list[int], bytes]:
-        """The sequence of each event, and the lines of those that are not there yet."""
+    def number(self, events: Sequence[Json]) -> tuple[list[int], list[tuple[str, bytes]]]:
+        """The sequence of each event, and the ids and lines of those that are not there yet."""
         with self._lock:
             known: dict[str, int] = {}
-            lines: list[bytes] = []
+            lines: list[tuple[str, bytes]] = []
             for event in events:
-                if event["id"] not in self._ids and event["id"] not in known:
-                    known[event["id"]] = self.last + len(lines) + 1
-                    lines.append(orjson.dumps({**event, "sequence": known[event["id"]]}) + b"\n")
-            return [self._ids.get(event["id"]) or known[event["id"]] for event in events], b"".join(lines)
+                id_ = event["id"]
+                if id_ not in self._ids and id_ not in known:
+                    known[id_] = self.last + len(lines) + 1
+                    lines.append((id_, orjson.dumps({**event, "sequence": known[id_]}) + b"\n"))
+            return [self._ids.get(event["id"]) or known[event["id"]] for event in events], lines
+
+    def add(self, lines: Sequence[tuple[str, bytes]]) -> None:
+        """Take in lines by the ids of their events; they are on disk."""
+        with self._lock:
+            for id_, line in lines:
+                self._ids[id_] = self.last + 1
+                self._starts.append(self.end + len(line))
 
     def _take(self, line: bytes) -> None:
         sequence = self.last + 1
@@ -154,9 +169,9 @@ class _Index:
         self._starts.append(self.end + len(line))
 
     def _clear(self, inode: int) -> None:
-        self._inode = inode
         self._ids: dict[str, int] = {}
         self._starts = array("Q", [0])
+        self._inode = inode  # last: until then `covers` says no
 
 
 def _drop(path: Path) -> None:

@@ -28,6 +28,7 @@ from shared.core.addresses import ContainerAddresses
 from shared.core.boards import BoardRepository
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Invalid
+from shared.core.holds import HoldableDocuments
 from shared.core.idempotency import IdempotencyKeys
 from shared.core.incidents import Incidents
 from shared.core.policy import AgentPolicy
@@ -192,7 +193,8 @@ def _stores(settings: Settings, identity: ManagedIdentity) -> _Stores:
     secrets, close_secrets = _secrets(settings, identity)
     if settings.store == "tinydb":
         files = TinyDbDocuments(root)
-        return _Stores(files, JsonlEvents(root), FileBlobs(root), secrets, (files.close, *close_secrets))
+        documents = HoldableDocuments(files)
+        return _Stores(documents, JsonlEvents(root), FileBlobs(root), secrets, (files.close, *close_secrets))
     if settings.store != "tables":
         raise Invalid(f"STORE={settings.store!r} is not a store. Use: tinydb, tables.")
     from shared.adapters.azure_blobs import AzureBlobs
@@ -200,9 +202,10 @@ def _stores(settings: Settings, identity: ManagedIdentity) -> _Stores:
     from shared.adapters.table_events import TableEvents
 
     connection = settings.storage_connection or settings.queue_connection
-    documents = TableDocuments(connection, identity=identity)
+    tables = TableDocuments(connection, identity=identity)
     events, blobs = TableEvents(connection, identity=identity), AzureBlobs(connection, identity=identity)
-    return _Stores(documents, events, blobs, secrets, (documents.close, events.close, blobs.close, *close_secrets))
+    closers = (tables.close, events.close, blobs.close, *close_secrets)
+    return _Stores(HoldableDocuments(tables), events, blobs, secrets, closers)
 
 
 def _secrets(

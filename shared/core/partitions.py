@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import orjson
 
 from shared.core.errors import TooLarge, Unavailable
+from shared.core.holds import NOT_COPIED, held
 from shared.core.ports import ANY, Delete, Doc, Documents, Op, Put
 
 MOST_OPS = 100
@@ -13,7 +14,7 @@ LARGEST_DOCUMENT = 960 * 1024
 LARGEST_COMMIT = 2_800 * 1024
 """Bytes of JSON of all documents of a commit: as base64 they stay below the 4 MiB of a batch."""
 _PAGE = 1_000
-_ROUNDS = 20
+_FREE_ROUNDS, _HELD_ROUNDS = 4, 10
 
 
 def checked(ops: Sequence[Op]) -> list[bytes]:
@@ -37,23 +38,32 @@ async def drop(documents: Documents, partition: str) -> None:
         await documents.commit(partition, [Delete(doc.id) for doc in docs])
 
 
-async def clone(documents: Documents, source: str, target: str, leave_out: str = "outbox/") -> None:
+async def clone(documents: Documents, source: str, target: str) -> None:
     """Make `target` a copy of `source` as it stood at one moment, while writes to `source` go on.
 
-    Copies what differs until two listings of the source agree: then nothing changed between them. Ids that start
-    with `leave_out` are not copied. Safe to repeat. Raises Unavailable when the source changes all the time.
+    Copies what differs until two listings of the source agree: then nothing changed between them. A source that
+    changes all the time is held for the last of it. What waits to be sent is not copied. Safe to repeat; raises
+    Unavailable when it should be.
     """
     copied: dict[str, str] = {}
-    listing = await _listing(documents, source, leave_out)
-    for doc in await _listing(documents, target, leave_out):
+    for doc in await _listing(documents, target):
         copied[doc.id] = ""  # of an earlier try, or unknown: written again, or removed
-    for _ in range(_ROUNDS):
-        await _copy(documents, target, listing, copied)
-        again = await _listing(documents, source, leave_out)
-        if {doc.id: doc.etag for doc in again} == copied:
+    if await _caught_up(documents, source, target, copied, _FREE_ROUNDS):
+        return
+    async with held(documents, source):
+        if await _caught_up(documents, source, target, copied, _HELD_ROUNDS):
             return
-        listing = again
     raise Unavailable("It changes too often to be copied. Try again in a quieter moment.", retry_after=5)
+
+
+async def _caught_up(documents: Documents, source: str, target: str, copied: dict[str, str], rounds: int) -> bool:
+    """Whether the source stood still from one listing to the next, and the target is as it was then."""
+    for _ in range(rounds):
+        listing = await _listing(documents, source)
+        if {doc.id: doc.etag for doc in listing} == copied:
+            return True
+        await _copy(documents, target, listing, copied)
+    return False
 
 
 async def _copy(documents: Documents, target: str, listing: list[Doc], copied: dict[str, str]) -> None:
@@ -80,10 +90,10 @@ def _batches(ops: list[tuple[Op, int]]) -> list[list[Op]]:
     return batches
 
 
-async def _listing(documents: Documents, partition: str, leave_out: str) -> list[Doc]:
+async def _listing(documents: Documents, partition: str) -> list[Doc]:
     found: list[Doc] = []
     after = ""
     while page := await documents.query(partition, after=after, limit=_PAGE):
         found += page
         after = page[-1].id
-    return [doc for doc in found if not doc.id.startswith(leave_out)]
+    return [doc for doc in found if not doc.id.startswith(NOT_COPIED)]

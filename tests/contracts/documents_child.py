@@ -7,7 +7,8 @@ from pathlib import Path
 
 from shared.adapters.table_documents import TableDocuments
 from shared.adapters.tinydb_documents import TinyDbDocuments
-from shared.core.errors import Stale
+from shared.core.errors import Stale, Unavailable
+from shared.core.holds import HoldableDocuments, held
 from shared.core.partitions import drop
 from shared.core.ports import ANY, Documents, Put
 
@@ -35,6 +36,24 @@ async def pairs(documents: Documents) -> None:
         print(n, flush=True)
 
 
+async def counts(documents: Documents) -> None:
+    """Writes without a pause: two documents that must always be equal, and one more for each number."""
+    holdable = HoldableDocuments(documents)
+    for n in count(1):
+        ops = [Put("left", {"n": n}, ANY), Put("right", {"n": n}, ANY), Put(f"count/{n:06d}", {"n": n})]
+        try:
+            await holdable.commit(BOARD, ops)
+        except Unavailable:  # being copied for long: what a client does
+            await holdable.commit(BOARD, ops)
+        print(n, flush=True)
+
+
+async def holds(documents: Documents) -> None:
+    async with held(documents, BOARD):
+        print("holding", flush=True)
+        await asyncio.Event().wait()
+
+
 async def drops(documents: Documents) -> None:
     print("dropping", flush=True)
     await drop(documents, BOARD)
@@ -46,4 +65,5 @@ def store(place: str) -> Documents:
     return TableDocuments(connection, table) if table else TinyDbDocuments(Path(place))
 
 
-asyncio.run({"increments": increments, "pairs": pairs, "drops": drops}[sys.argv[1]](store(sys.argv[2])))
+WORKS = {"increments": increments, "pairs": pairs, "counts": counts, "holds": holds, "drops": drops}
+asyncio.run(WORKS[sys.argv[1]](store(sys.argv[2])))

@@ -16,8 +16,9 @@ from shared.adapters.table_documents import TableDocuments
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core import ids
 from shared.core.errors import Exists, NotFound, PlatformError, Stale, TooLarge, Unavailable
+from shared.core.holds import HOLD, HoldableDocuments, held
 from shared.core.partitions import LARGEST_COMMIT, LARGEST_DOCUMENT, clone, drop
-from shared.core.ports import ANY, Delete, Documents, Put
+from shared.core.ports import ANY, Delete, Doc, Documents, Put
 from tests.contracts.stores import STORES, documents_of
 
 BOARD = "boards/t0123456789"
@@ -307,6 +308,48 @@ class TestProcesses:
             assert left["n"] >= int(whole[-1])
             await asyncio.wait_for(documents.commit(BOARD, [Put("after", {"n": 1}, ANY)]), 5)
 
+    async def test_a_clone_of_what_another_process_changes_all_the_time_is_a_cut(self, documents, place):
+        await documents.commit(BOARD, [Put(f"card/{n:03d}", {"n": n}) for n in range(100)])
+        child = start("counts", place)
+        try:
+            before = int(await asyncio.to_thread(child.stdout.readline))
+            await clone(documents, BOARD, COPY)
+            assert child.poll() is None
+            await asyncio.sleep(0.5)  # it writes on
+        finally:
+            child.send_signal(signal.SIGKILL)
+        last = [int(line) for line in child.stdout.readlines() if line.endswith(b"\n")][-1]
+        child.wait(10)
+        child.stdout.close()
+        cut = self.counted(await documents.query(COPY))
+        there = self.counted([doc for doc in await documents.query(BOARD) if doc.id != HOLD])
+        assert before <= cut <= last <= there <= last + 1
+        assert cut < there
+        assert len(await documents.query(COPY, "card/")) == 100
+
+    def counted(self, docs: list[Doc]) -> int:
+        """How far it was counted; nothing is torn, and nothing before is missing."""
+        numbers = {doc.id: doc.body["n"] for doc in docs if not doc.id.startswith("card/")}
+        left, right = numbers.pop("left"), numbers.pop("right")
+        assert left == right
+        assert sorted(numbers.values()) == list(range(1, left + 1))
+        return left
+
+    async def test_a_hold_of_a_killed_process_ends_by_itself(self, documents, place):
+        child = start("holds", place)
+        await asyncio.to_thread(child.stdout.readline)
+        child.send_signal(signal.SIGKILL)
+        child.wait(10)
+        child.stdout.close()
+        writer = HoldableDocuments(documents, longest=1.5, patience=0.5)
+        with pytest.raises(Unavailable, match="being copied") as refused:
+            await writer.commit(BOARD, [Put("a", {})])
+        assert refused.value.retry_after
+        await asyncio.sleep(1.2)
+        await writer.commit(BOARD, [Put("a", {})])
+        assert await documents.get(BOARD, HOLD) is None
+        assert await documents.get(BOARD, "a")
+
     async def test_a_drop_that_was_killed_goes_on_when_repeated(self, documents, place):
         for start_ in range(0, 2_000, 100):
             await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])
@@ -374,6 +417,34 @@ class TestClone:
             await documents.commit(BOARD, [Put("card/000", {"n": n}, ANY), Put("card/099", {"n": n}, ANY)])
             await asyncio.sleep(0.01 if n < 20 else 0.3)
 
+    async def test_it_comes_to_an_end_under_writes_without_a_pause(self, documents):
+        holdable, enough, written = HoldableDocuments(documents), asyncio.Event(), 0
+
+        async def write_on(name: str) -> None:
+            nonlocal written
+            while not enough.is_set():
+                await holdable.commit(
+                    BOARD, [Put(f"{name}/a", {"n": written}, ANY), Put(f"{name}/b", {"n": written}, ANY)]
+                )
+                written += 1
+                await asyncio.sleep(0)
+
+        writers = [asyncio.create_task(write_on(name)) for name in "xyz"]
+        try:
+            while written < 6:
+                await asyncio.sleep(0)
+            await clone(documents, BOARD, COPY)
+            copied_at = written
+            while written < copied_at + 6:
+                await asyncio.sleep(0)
+        finally:
+            enough.set()
+            await asyncio.gather(*writers)
+        copied = {doc.id: doc.body["n"] for doc in await documents.query(COPY)}
+        assert len(copied) == 6
+        assert all(copied[f"{name}/a"] == copied[f"{name}/b"] for name in "xyz")
+        assert await documents.get(BOARD, HOLD) is None
+
     async def test_more_documents_than_a_page_are_copied(self, documents):
         for start_ in range(0, 1_200, 100):
             await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])
@@ -386,6 +457,28 @@ class TestClone:
         await documents.commit(BOARD, [Put("a", {"n": 2}, ANY), Delete("b"), Put("c", {"n": 1})])
         await clone(documents, BOARD, COPY)
         assert [(doc.id, doc.body["n"]) for doc in await documents.query(COPY)] == [("a", 2), ("c", 1)]
+
+
+class TestHold:
+    async def test_writes_wait_and_what_waits_to_be_sent_does_not(self, documents):
+        writer = HoldableDocuments(documents)
+        async with held(documents, BOARD):
+            waiting = asyncio.create_task(writer.commit(BOARD, [Put("card/1", {})]))
+            await writer.commit(BOARD, [Put("outbox/1/000", {})])
+            await writer.commit("boards/t0000000000", [Put("card/1", {})])
+            assert await writer.query(BOARD, "card/") == []
+            assert not waiting.done()
+        assert (await waiting).keys() == {"card/1"}
+        assert await writer.get(BOARD, "card/1")
+
+    async def test_a_hold_that_came_after_another_is_not_ended_with_it(self, documents):
+        async with held(documents, BOARD):
+            first = held(documents, BOARD)
+            await first.__aenter__()
+            hold = await documents.get(BOARD, HOLD)
+        assert await documents.get(BOARD, HOLD) == hold
+        await first.__aexit__(None, None, None)
+        assert await documents.get(BOARD, HOLD) is None
 
 
 def start(work: str, place: str) -> subprocess.Popen[bytes]:

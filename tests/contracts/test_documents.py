@@ -140,6 +140,12 @@ class TestCommit:
             await documents.commit(BOARD, [Put("card/2", {}), Put("card/3", {}, ANY), failing, Put("card/4", {})])
         assert await documents.query(BOARD) == before
 
+    async def test_all_or_nothing_of_a_hundred(self, documents):
+        await documents.commit(BOARD, [Put("card/099", {"n": 1})])
+        with pytest.raises(Exists):
+            await documents.commit(BOARD, [Put(f"card/{n:03d}", {}) for n in range(100)])
+        assert await ids_of(documents) == ["card/099"]
+
     async def test_a_mixed_commit_answers_with_the_etag_of_each_put(self, documents):
         first = await documents.commit(BOARD, [Put("a", {}), Put("b", {})])
         etags = await documents.commit(BOARD, [Put("a", {"n": 1}, first["a"]), Delete("b", first["b"]), Put("c", {})])

@@ -2,16 +2,20 @@
 
 import asyncio
 import os
+import resource
 import signal
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from uuid import uuid4
 
 import orjson
 import pytest
 
 from shared.adapters.jsonl_events import JsonlEvents
+from shared.adapters.table_events import TableEvents
 from shared.core.errors import NotFound, PlatformError, Unavailable
 from shared.core.ports import EventLog, Json
 from tests.contracts.stores import STORES, events_of
@@ -208,39 +212,72 @@ class TestJsonlFiles:
         with pytest.raises(Unavailable, match="data folder"):
             await JsonlEvents(tmp_path).append(RUN, [event("a")])
 
-    async def test_two_processes_leave_no_gap_and_no_duplicate(self, tmp_path):
+    async def test_an_append_without_room_is_refused_and_the_next_one_passes(self, tmp_path):
         log = JsonlEvents(tmp_path)
-        children = [start(name, tmp_path, 60) for name in ("left", "right")]
-        assert [await asyncio.to_thread(child.wait, 60) for child in children] == [0, 0]
+        await log.append(RUN, [event("a")])
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (300, hard))
+        try:
+            with pytest.raises(Unavailable, match="data folder"):
+                await log.append(RUN, [event("b", ballast="x" * 1_000)])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert [e["id"] for e in await log.read(RUN)] == ["a"]
+        assert await log.append(RUN, [event("b"), event("c")]) == [2, 3]
+        assert [e["id"] for e in await JsonlEvents(tmp_path).read(RUN)] == ["a", "b", "c"]
+
+
+class TestProcesses:
+    """Other processes at work on the same subject; `place` says to them where it is."""
+
+    @pytest.fixture(params=["files", "azure"])
+    async def place(self, request: pytest.FixtureRequest, tmp_path: Path, storage: str) -> str:
+        return str(tmp_path) if request.param == "files" else f"{storage}|e{uuid4().hex}"
+
+    @asynccontextmanager
+    async def fresh(self, place: str) -> AsyncGenerator[EventLog]:
+        connection, _, table = place.partition("|")
+        if not table:
+            yield JsonlEvents(Path(place))
+            return
+        log = TableEvents(connection, table)
+        yield log
+        await log.close()
+
+    async def test_two_of_them_leave_no_gap_and_no_duplicate(self, place):
+        rounds = 60 if "|" not in place else 15
+        children = [start(name, place, rounds) for name in ("left", "right")]
+        assert [await asyncio.to_thread(child.wait, 90) for child in children] == [0, 0]
         for child in children:
             child.stdout.close()
-        events = await log.read(RUN)
-        assert [e["sequence"] for e in events] == list(range(1, 361))
-        assert len({e["id"] for e in events}) == 360
+        async with self.fresh(place) as log:
+            events = await log.read(RUN)
+        assert [e["sequence"] for e in events] == list(range(1, 6 * rounds + 1))
+        assert len({e["id"] for e in events}) == 6 * rounds
 
-    async def test_a_kill_in_the_middle_of_appending_loses_nothing_acknowledged(self, tmp_path):
+    async def test_a_kill_in_the_middle_of_appending_loses_nothing_acknowledged(self, place):
         acknowledged = 0
         for turn, pause in enumerate((0.01, 0.03, 0.05, 0.07)):
-            child = start(f"turn{turn}", tmp_path, 0)
-            lines = [child.stdout.readline()]
+            child = start(f"turn{turn}", place, 0)
+            lines = [await asyncio.to_thread(child.stdout.readline)]
             await asyncio.sleep(pause)
             child.send_signal(signal.SIGKILL)
             lines += child.stdout.readlines()
             child.wait(10)
             child.stdout.close()
             acknowledged = max([acknowledged, *(int(line) for line in lines if line.endswith(b"\n"))])
-            log = JsonlEvents(tmp_path)
-            last = (await log.append(RUN, [event(f"after{turn}")]))[0]
-            assert last > acknowledged
-            assert [e["sequence"] for e in await log.read(RUN, limit=100_000)] == list(range(1, last + 1))
+            async with self.fresh(place) as log:
+                last = (await log.append(RUN, [event(f"after{turn}")]))[0]
+                assert last > acknowledged
+                assert [e["sequence"] for e in await log.read(RUN, limit=100_000)] == list(range(1, last + 1))
 
 
 def file_of(root: Path) -> Path:
     return root / "teams" / TEAM / "events" / f"run_{TEAM}_1.jsonl"
 
 
-def start(name: str, root: Path, rounds: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "tests.contracts.event_log_child", name, str(root), str(rounds)]
+def start(name: str, place: str, rounds: int) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "tests.contracts.event_log_child", name, place, str(rounds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
 
 

@@ -209,8 +209,8 @@ class Work:
         self._going = [asyncio.create_task(follower.follow()), asyncio.create_task(mover.go_on())]
         try:
             await self.hand_out()
-            run = await started_run(owner, self.cards[0]["id"])
-            await until(lambda: self._has_turned(run["id"]), within=30)
+            run = await started_run(owner, self.cards[0]["id"], within=PATIENCE)
+            await until(lambda: self._has_turned(run["id"]), within=PATIENCE)
             yield self
         finally:
             for task in self._going:

@@ -1,7 +1,6 @@
 """Parts of the platform fail in the middle of everything: after it the state is as if nothing had happened."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
@@ -15,12 +14,12 @@ from rich.table import Table
 
 from local.child import Child
 from local.cloud import LocalCloud
+from tests.clocks import SetClock
 from tests.disks import mounted
 from tests.flows.faults import PATIENCE, Browser, Work
 from tests.flows.world import Json, Person, git, join, make_workspace, started_cloud
-from tests.requires import require
 
-FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)
@@ -124,23 +123,21 @@ async def stage(cloud_parts: None, tmp_path_factory: pytest.TempPathFactory, sou
 
 
 @pytest.fixture(scope="module")
-async def frail(stage: Stage, tmp_path_factory: pytest.TempPathFactory, source: str) -> AsyncGenerator[Stage]:
+def clock(tmp_path_factory: pytest.TempPathFactory) -> SetClock:
+    return SetClock(tmp_path_factory.mktemp("clock"))
+
+
+@pytest.fixture(scope="module")
+async def frail(
+    stage: Stage, clock: SetClock, tmp_path_factory: pytest.TempPathFactory, source: str
+) -> AsyncGenerator[Stage]:
     """A cloud whose data is on a small disk of its own, and whose function host has a clock that can be set."""
-    require(os.geteuid() == 0 and FAKETIME.exists(), "Mounting a small disk and setting a clock: as root, libfaketime.")
     disk, beside = tmp_path_factory.mktemp("disk"), tmp_path_factory.mktemp("beside")
-    clock = disk / "clock"
     with mounted(disk, 64):
-        clock.write_text("+0")
         for outside in ("jobs", "github"):  # on other machines in earnest
             (beside / outside).mkdir()
             (disk / outside).symlink_to(beside / outside)
-        environ = {
-            "LD_PRELOAD": str(FAKETIME),
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_CACHE_DURATION": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-        async with staged(disk, source, **environ) as ready:
+        async with staged(disk, source, **clock.environ) as ready:
             ready.calm = stage.calm
             yield ready
 
@@ -156,9 +153,10 @@ class TestPartsKilled:
             await work.found_all(apart=0.15)
             await work.hand_out()
             await child.kill()
-            during = [work.hand_out(), work.found_all()] if away else []
-            await asyncio.gather(asyncio.sleep(away), *during)
+            during = asyncio.gather(*([work.hand_out(), work.found_all()] if away else []))
+            await asyncio.sleep(away)
             await child.start()
+            await during
             table.append(await stage.recovered(work, f"{part} killed"))
 
 
@@ -179,15 +177,15 @@ class TestFullDisk:
 
 
 class TestJumpingClock:
-    @pytest.mark.parametrize("jump", ["+1d", "-1h"])
-    async def test_changes_nothing(self, frail: Stage, table: list[Row], jump: str):
+    @pytest.mark.parametrize(("jump", "seconds"), [("+1d", 86_400), ("-1h", -3_600)])
+    async def test_changes_nothing(self, frail: Stage, clock: SetClock, table: list[Row], jump: str, seconds: int):
         async with frail.work() as work:
             await work.found_all(apart=0.15)
-            (frail.cloud.data / "clock").write_text(jump)
+            clock.set(seconds)
             await work.hand_out()
             await asyncio.sleep(4)
             work.check_going()
-            (frail.cloud.data / "clock").write_text("+0")
+            clock.set(0)
             table.append(await frail.recovered(work, f"clock {jump} for 4 s"))
 
 

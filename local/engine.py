@@ -54,8 +54,7 @@ def choose(environ: Mapping[str, str], tell: Tell = lambda _: None) -> Container
         return ContainerChoice(why="CONTAINER_HOST=process")
     try:
         api = connect(environ)
-        image = agent_image.ensure(api, environ.get("AGENT_BASE_IMAGE", ""), tell)
-        return ContainerChoice(endpoint(environ), image, api.version()["Version"])
+        return ContainerChoice(endpoint(environ), _image(api, environ, tell), api.version()["Version"])
     except (EngineMissing, ImageMissing) as error:
         if wanted == "docker":
             raise EngineMissing(f"CONTAINER_HOST=docker: {error}") from error
@@ -63,6 +62,16 @@ def choose(environ: Mapping[str, str], tell: Tell = lambda _: None) -> Container
         if rest:
             tell(str(error))
         return ContainerChoice(why=first.rstrip(".:"))
+
+
+def _image(api: "APIClient", environ: Mapping[str, str], tell: Tell) -> str:
+    """The agent's. Raises ImageMissing also when engine or disk fail."""
+    from docker.errors import DockerException
+
+    try:
+        return agent_image.ensure(api, environ.get("AGENT_BASE_IMAGE", ""), tell)
+    except (DockerException, OSError) as error:
+        raise ImageMissing(f"The agent's image could not be made:\n{error}") from error
 
 
 async def chosen(environ: Mapping[str, str], tell: Tell) -> ContainerChoice:

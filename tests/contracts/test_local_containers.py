@@ -251,6 +251,14 @@ class TestHosted:
             told = api.logs(container).decode().split()
         assert told == ["200", "401", "404", "404", "404", "nobody", "nobody", "nobody", "nobody"]
 
+    def test_an_engine_without_a_base_for_the_image_is_not_taken(self, engine: Engine) -> None:
+        environ = {"DOCKER_HOST": engine.endpoint, "AGENT_BASE_IMAGE": "nobody/has-this:1"}
+        choice = choose(environ)
+        assert not choice.docker
+        assert "The base image nobody/has-this:1 is not on this engine" in choice.described()[1]
+        with pytest.raises(EngineMissing, match="nobody/has-this:1"):
+            choose(environ | {"CONTAINER_HOST": "docker"})
+
     async def test_nothing_but_data_is_left(self, api: APIClient, choice: ContainerChoice, tmp_path: Path) -> None:
         async with hosted(choice, ME, CloudPorts.free(), _github(tmp_path), print):
             _start(api, choice.image, "team", ["sleep", "300"])

@@ -109,9 +109,9 @@ class Engine:
             self._unmount()
             self._forget_rules()
 
-    async def clear(self) -> None:
-        """Removes every container, network and volume."""
-        await asyncio.to_thread(_clear, self.endpoint)
+    async def clear(self, *, networks: bool = True) -> None:
+        """Removes every container and volume, and every network."""
+        await asyncio.to_thread(_clear, self.endpoint, networks=networks)
 
     async def answers(self) -> bool:
         try:
@@ -276,12 +276,12 @@ def _ping(endpoint: str) -> None:
         api.ping()
 
 
-def _clear(endpoint: str) -> None:
+def _clear(endpoint: str, *, networks: bool) -> None:
     with contextlib.closing(APIClient(endpoint, version="auto", timeout=_CALL_SECONDS)) as api:
         for container in api.containers(all=True):
             with contextlib.suppress(APIError):
                 api.remove_container(container["Id"], force=True, v=True)
-        for network in api.networks(filters={"type": "custom"}):
+        for network in api.networks(filters={"type": "custom"}) if networks else ():
             api.remove_network(network["Id"])
         volumes: list[dict[str, Any]] = api.volumes()["Volumes"] or []
         for volume in volumes:

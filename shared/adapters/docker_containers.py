@@ -1,7 +1,11 @@
 """What a job or service is to a Docker engine: names, labels, and a container that may do as little as possible."""
 
 import hashlib
+import io
 import json
+import secrets
+import shlex
+import tarfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,14 +17,17 @@ USER = "10001:10001"
 HOME = "/home/agent"
 RUN = "/opt/agent/run"
 """The agent image's way to run a Python module within TIME_LIMIT seconds (CONTRACT.md)."""
+HANDOVER = "/run/kanban"
+"""A job's environment is handed over in a file here: what the engine is told, it shows and keeps."""
 GATEWAY = "host.docker.internal"
 STOP_SECONDS = int(GRACE_SECONDS) + 1
 
 PLATFORM, TEAM, KIND, NAME = "kanban.platform", "kanban.team", "kanban.kind", "kanban.name"
 SPEC, TIME_LIMIT, MEMORY = "kanban.spec", "kanban.time_limit", "kanban.memory_mb"
 
+_OWNER = tuple(int(part) for part in USER.split(":"))
 _SECOND = 1_000_000_000
-_LAYOUT = 1
+_LAYOUT = 2
 """Raised when a container of the same spec would be made differently."""
 
 
@@ -37,6 +44,11 @@ def container_name(name: str) -> str:
     return f"kanban-{name}"
 
 
+def draft_name(name: str) -> str:
+    """Of a container that is still being made; it gets its own name when it is whole."""
+    return f"{container_name(name)}.{secrets.token_hex(4)}"
+
+
 def spec_hash(spec: JobSpec | ServiceSpec, image: str, limits: Limits) -> str:
     text = json.dumps([_LAYOUT, image, asdict(limits), asdict(spec)], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -49,23 +61,57 @@ def job_options(spec: JobSpec, image: str, labels: Mapping[str, str], limits: Li
         **_common(spec, image, {**labels, **marks}),
         "entrypoint": [RUN],
         "user": USER,
-        "environment": dict(spec.env) | {"TIME_LIMIT": str(spec.time_limit)},
+        "environment": {"TIME_LIMIT": str(spec.time_limit)},
+        "volumes": [HANDOVER],
         "host": _hardened(limits, network, agent_image=True),
         "endpoint": {},
+    }
+
+
+def handover(env: Mapping[str, str]) -> bytes:
+    """An archive for HANDOVER: a shell script that sets `env`, in a folder whose owner can remove it."""
+    script = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in env.items()).encode()
+    folder, file = tarfile.TarInfo("job"), tarfile.TarInfo("job/environment")
+    folder.type, folder.mode, file.mode, file.size = tarfile.DIRTYPE, 0o700, 0o400, len(script)
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as archive:
+        for member, content in ((folder, None), (file, io.BytesIO(script))):
+            member.uid, member.gid = _OWNER
+            archive.addfile(member, content)
+    return stream.getvalue()
+
+
+def owner_options(spec: ServiceSpec, image: str, labels: Mapping[str, str]) -> Any:
+    """A container that gives the service's volumes to its user: new ones belong to root."""
+    return {
+        "image": image,
+        "name": draft_name(spec.name),
+        "entrypoint": ["chown", USER],
+        "command": list(spec.volumes.values()),
+        "labels": {**labels, KIND: "service", NAME: spec.name, TEAM: spec.team_id},
+        "user": "0:0",
+        "volumes": list(spec.volumes.values()),
+        "host": {
+            "read_only": True,
+            "cap_drop": ["ALL"],
+            "cap_add": ["CHOWN"],
+            "security_opt": ["no-new-privileges"],
+            "network_mode": "none",
+            "binds": _binds(spec),
+        },
     }
 
 
 def service_options(spec: ServiceSpec, image: str, labels: Mapping[str, str], limits: Limits, network: Network) -> Any:
     ours = not spec.image
     told = {f"VOLUME_{name.upper().replace('-', '_')}": folder for name, folder in spec.volumes.items()}
-    mounts = {volume_name(spec.team_id, name): {"bind": path, "mode": "rw"} for name, path in spec.volumes.items()}
     marks = {KIND: "service", MEMORY: str(limits.memory_mb)}
     options = {
         **_common(spec, spec.image or image, {**labels, **marks}),
         "environment": dict(spec.env) | told,
         "volumes": list(spec.volumes.values()),
         "host": _hardened(limits, network, agent_image=ours)
-        | {"restart_policy": {"Name": "unless-stopped"}, "binds": mounts},
+        | {"restart_policy": {"Name": "unless-stopped"}, "binds": _binds(spec)},
         "endpoint": {"aliases": [spec.alias]} if spec.alias else {},
     }
     if ours:
@@ -80,13 +126,18 @@ def volume_name(team_id: str, name: str) -> str:
     return f"kanban-{team_id}-{name}"
 
 
+def _binds(spec: ServiceSpec) -> dict[str, Any]:
+    return {volume_name(spec.team_id, name): {"bind": path, "mode": "rw"} for name, path in spec.volumes.items()}
+
+
 def _common(spec: JobSpec | ServiceSpec, image: str, labels: Mapping[str, str]) -> dict[str, Any]:
     return {
         "image": image,
-        "name": container_name(spec.name),
+        "name": draft_name(spec.name),
         "command": list(spec.command),
         "labels": {**labels, NAME: spec.name, TEAM: spec.team_id},
         "hostname": "agent",
+        "stop_timeout": STOP_SECONDS,
     }
 
 

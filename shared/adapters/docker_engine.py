@@ -16,10 +16,12 @@ from shared.core.threads import to_its_end
 if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
     from docker import APIClient
 
-CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
+    from shared.adapters.docker_client import EngineClient
+
 _SCHEMES = ("unix", "tcp", "ssh")
-_TIMEOUT = 60
+_CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
 _THREADS = 16
+_SESSIONS = "The engine's ssh server allows no more sessions: raise MaxSessions in its sshd_config to 100."
 
 
 class DockerEngine:
@@ -29,7 +31,7 @@ class DockerEngine:
         """`certificates` is a folder with ca.pem, cert.pem and key.pem. ssh uses ~/.ssh/config and known_hosts."""
         self.endpoint = endpoint
         self._certificates = _checked(endpoint, certificates)
-        self._client: APIClient | None = None
+        self._client: EngineClient | None = None
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, "docker")
 
@@ -40,18 +42,22 @@ class DockerEngine:
 
     def blocking[T](self, act: Callable[[APIClient], T]) -> T:
         from docker import errors
-        from paramiko import SSHException
+        from paramiko import ChannelException, SSHException
         from urllib3.exceptions import HTTPError
 
         for attempt in (1, 2):
+            client: EngineClient | None = None
             try:
-                return act(self._connected())
+                client = self._connected()
+                return act(client)
             except errors.NotFound:
                 raise
             except errors.APIError as error:
                 raise _refusal(error) from error
+            except ChannelException as error:  # the connection is sound: others go on using it
+                raise Unavailable(_SESSIONS) from error
             except (OSError, EOFError, SSHException, HTTPError) as error:
-                self._forget()
+                self._forget(client)
                 if attempt == 2:
                     raise self._silent(error) from error
             except errors.DockerException as error:
@@ -59,46 +65,43 @@ class DockerEngine:
         raise AssertionError
 
     async def close(self) -> None:
-        await asyncio.to_thread(self._forget)
+        await asyncio.to_thread(self._forget, self._client)
         self._threads.shutdown(wait=False)
 
-    def _connected(self) -> APIClient:
-        from docker import APIClient
-        from docker.tls import TLSConfig
+    def _connected(self) -> EngineClient:
+        from shared.adapters.docker_client import connect
 
         with self._connecting:
             if self._client is None:
-                tls: TLSConfig | None = None
-                if self._certificates:
-                    ca, cert, key = (str(self._certificates / name) for name in CERTIFICATES)
-                    tls = TLSConfig(client_cert=(cert, key), ca_cert=ca, verify=True)
-                self._client = APIClient(self.endpoint, version="auto", timeout=_TIMEOUT, tls=tls or False)
+                self._client = connect(self.endpoint, self._certificates)
             return self._client
 
-    def _forget(self) -> None:
+    def _forget(self, client: EngineClient | None) -> None:
+        """Unless another thread has replaced it already."""
         with self._connecting:
-            client, self._client = self._client, None
-        if client:
-            client.close()
+            if client is None or self._client is not client:
+                return
+            self._client = None
+        client.close()
 
     def _silent(self, error: Exception) -> Unavailable:
         return Unavailable(f"The container engine at {self.endpoint} does not answer: {_innermost(error)}")
 
 
-def _checked(endpoint: str, certificates: str) -> Path | None:
-    """The folder of certificates that this endpoint needs. Raises Invalid."""
+def _checked(endpoint: str, certificates: str) -> tuple[str, ...]:
+    """The certificate files that this endpoint needs. Raises Invalid."""
     scheme = urlsplit(endpoint).scheme
     if scheme not in _SCHEMES:
         raise Invalid(f"DOCKER_HOST={endpoint!r} is not an engine. Use unix://, tcp:// (with TLS) or ssh://.")
     if scheme != "tcp":
-        return None
-    missing = [name for name in CERTIFICATES if not (Path(certificates) / name).is_file()]
+        return ()
+    missing = [name for name in _CERTIFICATES if not (Path(certificates) / name).is_file()]
     if not certificates or missing:
         raise Invalid(
             "An engine at tcp:// is reached with client certificates only: DOCKER_CERT_PATH must name a folder with "
-            f"{', '.join(CERTIFICATES)}" + (f" (missing: {', '.join(missing)})." if certificates else ".")
+            f"{', '.join(_CERTIFICATES)}" + (f" (missing: {', '.join(missing)})." if certificates else ".")
         )
-    return Path(certificates)
+    return tuple(str(Path(certificates) / name) for name in _CERTIFICATES)
 
 
 def _refusal(error: Exception) -> Conflict | Invalid | Unavailable:

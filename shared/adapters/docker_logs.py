@@ -69,14 +69,21 @@ class _Reader:
 
     def _read(self, api: APIClient) -> None:
         """A broken connection is repeated by the engine: what was passed on already is not passed on again."""
+        from paramiko import SSHException
+        from urllib3.exceptions import HTTPError
+
         since = _seconds(self._after)
         options: dict[str, Any] = {"since": since} if since else {}
         self._stream = api.logs(self._container, stream=True, follow=self._wait, timestamps=True, **options)
         if self._closed.is_set():
             self._close()
-        for chunk in _numbered(self._stream, self._after):
-            self._after = chunk.cursor
-            self._put(chunk)
+        try:
+            for chunk in _numbered(self._stream, self._after):
+                self._after = chunk.cursor
+                self._put(chunk)
+        except (OSError, EOFError, HTTPError, SSHException, AttributeError, ValueError):
+            if not self._closed.is_set():  # else it was closed in the middle of a read
+                raise
 
     def _put(self, item: LogChunk | BaseException | None) -> None:
         if not self._closed.is_set() and not self._loop.is_closed():

@@ -5,13 +5,14 @@ Subnets are chosen here: an engine left to itself runs out after some thirty net
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Mapping
 from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING, Any
 
 from shared.adapters.docker_containers import KIND, PLATFORM, TEAM, Network
-from shared.core.errors import Invalid, Unavailable
+from shared.core.errors import Conflict, Invalid, Unavailable
 
 if TYPE_CHECKING:
     from docker import APIClient
@@ -41,33 +42,39 @@ class TeamNetworks:
         labels = {PLATFORM: self._platform, TEAM: team_id, KIND: "network"}
         for _ in range(_TRIES):
             known = api.networks()
-            found = next((each for each in known if each["Name"] == name), None)
+            found = self._named(known, name)
             if found:
                 return _network(found)
             try:
-                self._create(api, name, self._free(known), labels, internal=not outbound)
+                made = self._create(api, name, self._free(known), labels, internal=not outbound)
             except APIError as error:  # somebody else took the name or the subnet meanwhile
                 if error.status_code not in (403, 409) and "overlap" not in str(error):
                     raise
+                continue
+            winner = self._named(api.networks(), name)
+            if winner and winner["Id"] != made:  # engines before 25 let two have one name
+                _remove(api, made)
         raise Unavailable(f"No network could be made for the team {team_id}: others keep taking its addresses.")
 
     def remove(self, api: APIClient, team_id: str) -> None:
         """Of containers that are gone."""
-        from docker.errors import NotFound
-
         for network in api.networks(filters={"label": [f"{PLATFORM}={self._platform}", f"{TEAM}={team_id}"]}):
-            try:
-                api.remove_network(network["Id"])
-            except NotFound:
-                continue
+            _remove(api, network["Id"])
+
+    def _named(self, known: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+        """The oldest of that name, for everyone who looks. Raises Conflict for one that is not ours."""
+        found = sorted((each for each in known if each["Name"] == name), key=lambda each: (each["Created"], each["Id"]))
+        if found and (found[0]["Labels"] or {}).get(PLATFORM) != self._platform:
+            raise Conflict(f"A network that is not ours has the name {name}.")
+        return found[0] if found else None
 
     def _create(
         self, api: APIClient, name: str, subnet: IPv4Network, labels: Mapping[str, str], *, internal: bool
-    ) -> None:
+    ) -> str:
         from docker.types import IPAMConfig, IPAMPool
 
         pool = IPAMPool(subnet=str(subnet), gateway=str(subnet[1]))
-        api.create_network(
+        made: dict[str, str] = api.create_network(
             name,
             driver="bridge",
             ipam=IPAMConfig(pool_configs=[pool]),
@@ -75,6 +82,7 @@ class TeamNetworks:
             internal=internal,
             labels=dict(labels),
         )
+        return made["Id"]
 
     def _free(self, known: list[dict[str, Any]]) -> IPv4Network:
         taken = [
@@ -91,3 +99,10 @@ class TeamNetworks:
 def _network(found: Mapping[str, Any]) -> Network:
     config = next(iter(found["IPAM"]["Config"] or ()), {})
     return Network(found["Id"], config.get("Gateway", ""), bool(found["Internal"]))
+
+
+def _remove(api: APIClient, network: str) -> None:
+    from docker.errors import NotFound
+
+    with contextlib.suppress(NotFound):
+        api.remove_network(network)

@@ -1,16 +1,20 @@
 """What a process host keeps in a folder: how a job or service is doing, its log, and how to end it."""
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import time
+import zlib
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, Literal
 
 from shared.adapters import process_job
 from shared.adapters.process_job import EXIT, JOB, LOG, SPEC
+from shared.core.errors import Unavailable
 from shared.core.log import Log
 from shared.core.ports import Hosted, Job
 
@@ -20,12 +24,13 @@ _TAIL_BYTES = 16_384
 _STOP_SECONDS = process_job.GRACE_SECONDS + 3
 _KEPT_SECONDS = 7 * 24 * 3600
 _CHUNK_BYTES = 65_536
+_LOCKS = 16
 type Status = Literal["absent", "running", "exited"]
 
 
 def stop_all(root: Path) -> None:
     """Ends every job under `root` that still runs, whoever started it. For supervisors, after the host has ended."""
-    folders = [path.parent for path in (root.resolve() / "jobs").glob(f"*/{JOB}")]
+    folders = [path.parent for path in (root.resolve() / "jobs").glob(f"[!.]*/{JOB}")]
     for folder in folders:
         _ask_to_stop(folder)
     for folder in folders:
@@ -51,9 +56,12 @@ def state(folder: Path) -> Status:
         return "absent"
     if process_job.alive(keeper["pid"], keeper["started"]):
         return "running"
-    if not (folder / EXIT).exists():
-        process_job.write_json(folder / EXIT, {"exit_code": None})
-        process_job.clean(folder)
+    try:
+        if not (folder / EXIT).exists():
+            process_job.write_json(folder / EXIT, {"exit_code": None})
+            process_job.clean(folder)
+    except FileNotFoundError:  # it is removed while we look
+        return "absent"
     return "exited"
 
 
@@ -81,19 +89,45 @@ def kill(folder: Path) -> None:
 
 def hosted(jobs: Path) -> list[Hosted]:
     found = list[Hosted]()
-    for folder in sorted(jobs.glob("*")):
+    for folder in sorted(jobs.glob("[!.]*")):
         status, about = state(folder), read(folder / SPEC)
         if about and status != "absent":
             found.append(Hosted(folder.name, about["team_id"], about["kind"], status))
     return found
 
 
-def read_log(path: Path, place: int, *, whole: bool) -> bytes:
-    """What follows `place`, with `whole` up to the last line end."""
+def read_log(path: Path, place: int, *, ended: bool) -> bytes:
+    """Whole lines that follow `place`; of a line longer than a piece, and at the end of the log, what there is."""
     with path.open("rb") as stream:
         stream.seek(place)
         data = stream.read(_CHUNK_BYTES)
-    return data[: data.rfind(b"\n") + 1] if whole and len(data) < _CHUNK_BYTES else data
+    lines = data[: data.rfind(b"\n") + 1]
+    return data if (ended or len(data) == _CHUNK_BYTES) and not lines else lines
+
+
+@contextlib.contextmanager
+def exclusive(locks: Path, name: str) -> Generator[None]:
+    """Nobody else, in any process, starts or removes what bears this name meanwhile."""
+    path = locks / str(zlib.crc32(name.encode()) % _LOCKS)
+    try:
+        locks.mkdir(parents=True, mode=0o700, exist_ok=True)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise Unavailable(f"The folder of jobs cannot be written: {error.strerror}.") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
+
+
+def discard(folder: Path) -> None:
+    """Ends it and takes it away at once, for everyone who looks."""
+    kill(folder)
+    gone = folder.with_name(f".{folder.name}.{time.monotonic_ns()}")
+    with contextlib.suppress(FileNotFoundError):
+        folder.rename(gone)
+    shutil.rmtree(gone, ignore_errors=True)
 
 
 def _ask_to_stop(folder: Path) -> None:
@@ -105,7 +139,7 @@ def _ask_to_stop(folder: Path) -> None:
 
 
 def reap(jobs: Path) -> None:
-    for folder in jobs.glob("*"):
+    for folder in jobs.glob("[!.]*"):
         if state(folder) == "exited":
             process_job.clean(folder)
             about = read(folder / SPEC) or {}

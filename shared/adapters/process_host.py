@@ -5,6 +5,7 @@ ends by itself stays ended until it is started again.
 """
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from shared.adapters import process_folders, process_job
-from shared.adapters.process_job import HOME, JOB, LOG, SPEC, TMP
+from shared.adapters.process_job import HEALTHY, HOME, JOB, LOG, SPEC, TMP
 from shared.core.errors import Invalid, NotFound, Unavailable
 from shared.core.ports import Hosted, Job, JobSpec, Limits, LogChunk, Service, ServiceSpec
 from shared.core.threads import in_thread
@@ -41,7 +42,8 @@ _INHERITED = (
 _START_SECONDS = 10.0
 _FOLLOW_SECONDS = 0.05
 _HEALTH_SECONDS = 5.0
-type Health = Literal["healthy", "unhealthy"]
+_STARTING_SECONDS = 10.0
+type Health = Literal["starting", "healthy", "unhealthy"]
 
 
 class ProcessHost:
@@ -53,7 +55,7 @@ class ProcessHost:
     def __init__(self, root: Path, python_path: Path | None = None, limits: Limits | None = None) -> None:
         """`python_path` is the folder that holds the package `agent_container`."""
         self._jobs = root.resolve() / "jobs"
-        self._volumes = root.resolve() / "volumes"
+        self._volumes, self._locks = root.resolve() / "volumes", root.resolve() / "locks"
         self._python_path = python_path or Path(__file__).parents[2]
         self._limits = limits or Limits()
         self._reaped = False
@@ -64,7 +66,7 @@ class ProcessHost:
         folder = self._folder(spec.name)
         await self._reap_once()
         self._known.add(spec.name)
-        await in_thread(lambda: self._start(folder, self._job_start(spec)))
+        await in_thread(lambda: self._start_job(folder, spec))
         job = await self.job(spec.name)
         if job is None:
             raise Unavailable(f"The job {spec.name} could not be started.")
@@ -77,9 +79,7 @@ class ProcessHost:
             raise Invalid(f"{spec.name} needs the image {spec.image}, and the process driver runs no images.")
         await self._reap_once()
         self._known.add(spec.name)
-        start = self._service_start(spec)
-        await asyncio.to_thread(self._replace_other, folder, start)
-        await in_thread(lambda: self._start(folder, start))
+        await in_thread(lambda: self._start_service(folder, spec))
         service = await self.service(spec.name)
         if service is None:
             raise Unavailable(f"The service {spec.name} could not be started.")
@@ -94,7 +94,10 @@ class ProcessHost:
         about = await asyncio.to_thread(process_folders.read, folder / SPEC)
         if found is None or about is None:
             return None
-        health = await _health(folder, about, self._python_path) if found.status == "running" else None
+        health: Health | None = None
+        if found.status == "running":
+            with contextlib.suppress(FileNotFoundError):  # it is removed while we look
+                health = await _health(folder, about, self._python_path)
         return Service(name, found.status, health, found.exit_code, found.log_tail)
 
     async def stop_job(self, name: str) -> None:
@@ -107,9 +110,7 @@ class ProcessHost:
         await asyncio.to_thread(process_folders.kill, self._folder(name))
 
     async def remove(self, name: str) -> None:
-        folder = self._folder(name)
-        await asyncio.to_thread(process_folders.kill, folder)
-        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        await asyncio.to_thread(self._remove, self._folder(name))
 
     async def logs(self, name: str, after: str = "") -> AsyncGenerator[LogChunk]:
         """A cursor is a place in the log file."""
@@ -118,7 +119,7 @@ class ProcessHost:
             status = await asyncio.to_thread(process_folders.state, folder)
             if status == "absent":
                 raise NotFound(f"{name} is not on this host.")
-            data = await asyncio.to_thread(process_folders.read_log, folder / LOG, place, whole=status == "running")
+            data = await asyncio.to_thread(process_folders.read_log, folder / LOG, place, ended=status == "exited")
             if data:
                 place += len(data)
                 yield LogChunk(str(place), data.decode(errors="replace"))
@@ -137,7 +138,7 @@ class ProcessHost:
     async def remove_team(self, team_id: str) -> None:
         for each in await self.hosted(team_id):
             await self.remove(each.name)
-        await asyncio.to_thread(shutil.rmtree, self._volume(team_id, ""), ignore_errors=True)
+        await asyncio.to_thread(shutil.rmtree, self._team_volumes(team_id), ignore_errors=True)
 
     async def close(self) -> None:
         """Stops everything that was started or adopted here."""
@@ -159,10 +160,29 @@ class ProcessHost:
             raise Invalid(f"{name!r} cannot be the name of a job or service.")
         return self._jobs / name
 
+    def _team_volumes(self, team_id: str) -> Path:
+        if not _NAME.fullmatch(team_id):
+            raise Invalid(f"{team_id!r} cannot be the name of a team.")
+        return self._volumes / team_id
+
     def _volume(self, team_id: str, name: str) -> Path:
-        if not _NAME.fullmatch(team_id) or (name and not _NAME.fullmatch(name)):
-            raise Invalid(f"{team_id!r} and {name!r} cannot be the names of a team and its volume.")
-        return self._volumes / team_id / name
+        if not _NAME.fullmatch(name):
+            raise Invalid(f"{name!r} cannot be the name of a volume.")
+        return self._team_volumes(team_id) / name
+
+    def _start_job(self, folder: Path, spec: JobSpec) -> None:
+        with process_folders.exclusive(self._locks, folder.name):
+            self._start(folder, self._job_start(spec))
+
+    def _start_service(self, folder: Path, spec: ServiceSpec) -> None:
+        with process_folders.exclusive(self._locks, folder.name):
+            start = self._service_start(spec)
+            self._replace_other(folder, start)
+            self._start(folder, start)
+
+    def _remove(self, folder: Path) -> None:
+        with process_folders.exclusive(self._locks, folder.name):
+            process_folders.discard(folder)
 
     def _job_start(self, spec: JobSpec) -> "_Start":
         about = {"kind": "job", "team_id": spec.team_id}
@@ -183,11 +203,10 @@ class ProcessHost:
         about = process_folders.read(folder / SPEC)
         if about and about.get("spec") == start.about["spec"] and process_folders.state(folder) == "running":
             return
-        process_folders.kill(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+        process_folders.discard(folder)
 
     def _start(self, folder: Path, start: "_Start") -> None:
-        """Spawns the keeper unless the job is there; two at once end in one, by the keeper's lock."""
+        """Spawns the keeper unless the job is there."""
         try:
             for name in (HOME, TMP):
                 (folder / name).mkdir(parents=True, mode=0o700)
@@ -269,4 +288,8 @@ async def _health(folder: Path, about: Mapping[str, Any], python_path: Path) -> 
     except TimeoutError:
         process.kill()
         code = await process.wait()
-    return "healthy" if code == 0 else "unhealthy"
+    if code == 0:
+        (folder / HEALTHY).touch()
+        return "healthy"
+    young = time.time() - (folder / SPEC).stat().st_mtime < _STARTING_SECONDS
+    return "starting" if young and not (folder / HEALTHY).exists() else "unhealthy"

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 JOB, EXIT, SPEC, LOG, LOCK, HOME, TMP = "job.json", "exit.json", "spec.json", "job.log", "lock", "home", "tmp"
+HEALTHY = "healthy"
 EXIT_TIME_LIMIT, EXIT_KILLED = 124, 137
 GRACE_SECONDS = 5.0
 LOOK_SECONDS = 1.0

@@ -299,7 +299,8 @@ class Limits:
 class JobSpec:
     """Work that ends. `command` is a Python module of the agent image and its arguments.
 
-    `outbound`: it may reach more than the platform.
+    `env` may hold secrets: it reaches the program, and no list, log or description. `outbound`: it may reach more than
+    the platform.
     """
 
     name: str
@@ -316,7 +317,7 @@ class ServiceSpec:
     """Work that stays. `command` is as a job's; where `image` names another image, it is what that image runs.
 
     The team's containers reach it as `alias`. `health` is a command whose exit code 0 means healthy. `volumes` are the
-    team's, each with its folder inside; a process finds the folder in VOLUME_<NAME>.
+    team's, each with its folder inside, which the agent's image may write; a process finds the folder in VOLUME_<NAME>.
     """
 
     name: str
@@ -377,7 +378,7 @@ class ContainerHost(Protocol):
     isolated: bool
 
     async def start_job(self, spec: JobSpec) -> Job:
-        """Starts it; a job of that name that is there already, running or over, is adopted."""
+        """Starts it; a job of that name that is there already, running or over, is adopted. Many may try at once."""
         ...
 
     async def start_service(self, spec: ServiceSpec) -> Service:

@@ -1,12 +1,19 @@
-"""One Azurite for all contracts; each test has tables and containers of its own."""
+"""One Azurite and one Docker engine for all contracts; each test has tables and containers of its own."""
 
+import asyncio
 from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from local.azurite import Azurite
 from local.azurite import missing as azurite_missing
 from tests.requires import require
+
+if TYPE_CHECKING:
+    from tests.contracts.hosts import DockerHarness, Harness
+    from tests.engine import Engine
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +22,45 @@ async def storage() -> AsyncGenerator[str]:
     require(not azurite_missing(), azurite_missing())
     async with Azurite() as azurite:
         yield azurite.connection_string
+
+
+@pytest.fixture(scope="session")
+async def job_image(engine: "Engine", agent_image: str) -> str:
+    """The agent's image with the programs that the contract runs."""
+    from tests.contracts.hosts import build_job_image
+
+    return await asyncio.to_thread(build_job_image, engine, agent_image)
+
+
+@pytest.fixture
+def driver(request: pytest.FixtureRequest) -> "tuple[str, Engine | None, str]":
+    """`fake`, `process` or `docker`, with the engine and the image of the last."""
+    if request.param == "docker":
+        return request.param, request.getfixturevalue("engine"), request.getfixturevalue("job_image")
+    return request.param, None, ""
+
+
+@pytest.fixture
+async def harness(driver: "tuple[str, Engine | None, str]", tmp_path: Path) -> "AsyncGenerator[Harness]":
+    from shared.adapters.process_folders import stop_all
+    from tests.contracts.hosts import DockerHarness, FakeHarness, ProcessHarness
+
+    name, engine, image = driver
+    if engine:
+        docker = DockerHarness(engine, image)
+        yield docker
+        await docker.close()
+    else:
+        local = FakeHarness() if name == "fake" else ProcessHarness(tmp_path)
+        yield local
+        await local.host.close()
+        stop_all(tmp_path / "host")
+
+
+@pytest.fixture
+async def docker(engine: "Engine", job_image: str) -> "AsyncGenerator[DockerHarness]":
+    from tests.contracts.hosts import DockerHarness
+
+    harness = DockerHarness(engine, job_image)
+    yield harness
+    await harness.close()

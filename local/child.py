@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import random
 import signal
 import socket
 import sys
@@ -155,7 +156,12 @@ def require_free(name: str, *ports: int) -> None:
 
 
 def free_port() -> int:
-    """A TCP port on the loopback that nothing used a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port on the loopback that nothing used a moment ago, of those that connections do not get by themselves."""
+    for port in random.sample(range(20_000, 32_768), 1_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise ChildFailed("No port is free on the loopback.")

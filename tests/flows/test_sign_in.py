@@ -2,13 +2,14 @@
 
 import asyncio
 import time
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import httpx
 import jwt
 import pytest
 
 from local.cloud import LocalCloud
+from local.entra.config import DEMO_TENANT
 from shared.core import ids
 from tests.flows.world import Json, Person, join, make_card, make_team, problem, rewrite
 
@@ -98,6 +99,30 @@ class TestSignIn:
     async def test_a_made_up_code_is_refused(self, visitor: Person):
         _, state = await _at_entra(visitor, "ada@contoso.test")
         assert (await visitor.refused("POST", "/api/auth/callback", {"code": "x", "state": state}))["status"] == 401
+
+    @pytest.mark.parametrize("changed", ["nonce", "code_challenge", "state"])
+    async def test_one_that_was_changed_on_its_way_to_entra_is_refused(self, visitor: Person, changed: str):
+        """The id_token's nonce, the PKCE verifier and the state belong to one sign-in."""
+        start = await visitor.get("/api/auth/login")
+        address = urlsplit(start["auth_url"])
+        asked = {name: values[0] for name, values in parse_qs(address.query).items()}
+        assert asked.keys() >= {"nonce", "code_challenge", "code_challenge_method", "state"}
+        query = urlencode(asked | {changed: "A" * len(asked[changed])})
+        changed_address = address._replace(query=query).geturl()
+        async with httpx.AsyncClient(trust_env=False) as browser:
+            answer = await browser.post(changed_address, data={"account": "ada@contoso.test"})
+        returned = parse_qs(urlsplit(answer.headers["location"]).query)
+        body = {"code": returned["code"][0], "state": returned["state"][0]}
+        assert (await visitor.refused("POST", "/api/auth/callback", body))["status"] == 401
+
+    async def test_another_tenant_signs_nobody_in(self, visitor: Person):
+        start = await visitor.get("/api/auth/login")
+        elsewhere = start["auth_url"].replace(DEMO_TENANT, "99999999-0000-0000-0000-000000000000")
+        assert elsewhere != start["auth_url"]
+        async with httpx.AsyncClient(trust_env=False) as browser:
+            answer = await browser.post(elsewhere, data={"account": "ada@contoso.test"})
+        assert answer.status_code >= 400
+        assert "location" not in answer.headers
 
     async def test_one_that_took_too_long_is_refused(self, visitor: Person, cloud: LocalCloud):
         code, state = await _at_entra(visitor, "ada@contoso.test")

@@ -1,13 +1,13 @@
 """Agents, and what their containers ask and tell."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.core.addresses import ContainerAddresses
 from shared.core.events import Activity
 from shared.core.messages import Count, MovedCard, QueueMessage, ScopedId
-from shared.core.resources import Reference, RepositoryInfo, Resource, Run
+from shared.core.resources import WHOLE, Reference, RepositoryInfo, Resource, Run
 
 
 class AgentRecord(Resource):
@@ -167,4 +167,4 @@ class RunCompletion(_Told):
     reason: str | None = Field(None, max_length=2_000)
     branch: str | None = Field(None, max_length=500)
     commit: Reference | None = None
-    turns: int = Field(0, ge=0, le=1_000_000)
+    turns: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = 0

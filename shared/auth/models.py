@@ -5,7 +5,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from shared.core.access import Principal
-from shared.core.resources import COMPOSED, LINE, Request, Resource
+from shared.core.resources import COMPOSED, LINE, WHOLE, Request, Resource
 
 
 class UserRecord(Resource):
@@ -72,7 +72,7 @@ class RefreshFamily(Resource):
 
 class NewApiToken(Request):
     name: Annotated[str, LINE, Field(min_length=1, max_length=100), COMPOSED]
-    expires_in_days: int | None = Field(None, ge=1, le=3650)
+    expires_in_days: Annotated[int, Field(ge=1, le=3650), WHOLE] | None = None
 
 
 class ApiTokenRecord(Resource):

@@ -11,6 +11,7 @@ import orjson
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.core.resources import (
+    WHOLE,
     Actor,
     AgentAvailability,
     CardSummary,
@@ -36,6 +37,7 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
+type _Whole = Annotated[int, Field(ge=0, le=_HIGHEST), WHOLE]
 type Detail = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
@@ -91,7 +93,7 @@ class Activity(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
     text: str | None = Field(None, max_length=LONGEST_TEXT)
-    turn: int | None = Field(None, ge=0, le=_HIGHEST)
+    turn: _Whole | None = None
     stop_reason: str | None = Field(None, max_length=LONGEST_TEXT)
     usage: Detail | None = None
     tool_use_id: str | None = Field(None, max_length=LONGEST_TEXT)
@@ -99,7 +101,7 @@ class Activity(BaseModel):
     input: Detail | None = None
     output: str | None = Field(None, max_length=LONGEST_TEXT)
     is_error: bool | None = None
-    duration_ms: int | None = Field(None, ge=0, le=_HIGHEST)
+    duration_ms: _Whole | None = None
     sha: str | None = Field(None, max_length=LONGEST_TEXT)
     message: str | None = Field(None, max_length=LONGEST_TEXT)
     files: list[str] | None = Field(None, max_length=1_000)

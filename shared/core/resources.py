@@ -3,7 +3,7 @@
 import unicodedata
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from shared.core.permissions import Role
 
@@ -27,6 +27,14 @@ def composed(text: str) -> str:
 
 
 COMPOSED = AfterValidator(composed)
+
+
+def _whole(number: object) -> object:
+    """JSON has one kind of numbers: 7.0 is the integer 7."""
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
+WHOLE = BeforeValidator(_whole)
 
 type Reference = Annotated[str, StringConstraints(max_length=100)]
 """What names something else, such as an id or an address part: no longer than any that there is."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from shared.core.permissions import Role
-from shared.core.resources import COMPOSED, LINE, Request, Resource
+from shared.core.resources import COMPOSED, LINE, WHOLE, Request, Resource
 
 
 class NewTeam(Request):
@@ -50,7 +50,7 @@ class RoleChange(Request):
 
 class NewInvitation(Request):
     role: Role = Field(Role.MEMBER, strict=False)
-    expires_in_days: int = Field(7, ge=1, le=90)
+    expires_in_days: Annotated[int, Field(ge=1, le=90), WHOLE] = 7
 
 
 class InvitationRecord(Resource):

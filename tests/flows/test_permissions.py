@@ -32,6 +32,8 @@ from tests.flows.permissions import OPERATIONS, VARIANTS, Caller
 from tests.flows.queues import Queues, incidents
 from tests.flows.world import Json, Person, events_of, make_card, until
 
+pytestmark = pytest.mark.timeout(600)
+
 BLOBS = {
     r"runs/run_[^/]+/diff\.json": "GET /api/runs/{run_id}/diff",
     r"teams/[^/]+/compose\.json": None,

@@ -37,7 +37,7 @@ def _storable(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-type _Whole = Annotated[int, Field(ge=0, le=_HIGHEST), WHOLE]
+type Whole = Annotated[int, Field(ge=0, le=_HIGHEST), WHOLE]
 type Detail = Annotated[dict[str, Any], AfterValidator(_storable)]
 
 
@@ -93,7 +93,7 @@ class Activity(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
     kind: Literal["status", "turn", "text", "tool_use", "tool_result", "commit", "push"]
     text: str | None = Field(None, max_length=LONGEST_TEXT)
-    turn: _Whole | None = None
+    turn: Whole | None = None
     stop_reason: str | None = Field(None, max_length=LONGEST_TEXT)
     usage: Detail | None = None
     tool_use_id: str | None = Field(None, max_length=LONGEST_TEXT)
@@ -101,7 +101,7 @@ class Activity(BaseModel):
     input: Detail | None = None
     output: str | None = Field(None, max_length=LONGEST_TEXT)
     is_error: bool | None = None
-    duration_ms: _Whole | None = None
+    duration_ms: Whole | None = None
     sha: str | None = Field(None, max_length=LONGEST_TEXT)
     message: str | None = Field(None, max_length=LONGEST_TEXT)
     files: list[str] | None = Field(None, max_length=1_000)

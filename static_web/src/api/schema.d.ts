@@ -1028,8 +1028,7 @@ export interface components {
             kind: "status" | "turn" | "text" | "tool_use" | "tool_result" | "commit" | "push";
             /** Text */
             text?: string | null;
-            /** Turn */
-            turn?: number | null;
+            turn?: components["schemas"]["Whole"] | null;
             /** Stop Reason */
             stop_reason?: string | null;
             usage?: components["schemas"]["Detail"] | null;
@@ -1042,8 +1041,7 @@ export interface components {
             output?: string | null;
             /** Is Error */
             is_error?: boolean | null;
-            /** Duration Ms */
-            duration_ms?: number | null;
+            duration_ms?: components["schemas"]["Whole"] | null;
             /** Sha */
             sha?: string | null;
             /** Message */
@@ -1805,8 +1803,7 @@ export interface components {
             kind: "status" | "turn" | "text" | "tool_use" | "tool_result" | "commit" | "push";
             /** Text */
             text?: string | null;
-            /** Turn */
-            turn?: number | null;
+            turn?: components["schemas"]["Whole"] | null;
             /** Stop Reason */
             stop_reason?: string | null;
             usage?: components["schemas"]["Detail"] | null;
@@ -1819,8 +1816,7 @@ export interface components {
             output?: string | null;
             /** Is Error */
             is_error?: boolean | null;
-            /** Duration Ms */
-            duration_ms?: number | null;
+            duration_ms?: components["schemas"]["Whole"] | null;
             /** Sha */
             sha?: string | null;
             /** Message */
@@ -2469,6 +2465,7 @@ export interface components {
             /** Reason */
             reason?: string | null;
         };
+        Whole: number;
         /** Workspace */
         Workspace: {
             /** Id */

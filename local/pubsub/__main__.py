@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import uvicorn
 
@@ -10,7 +11,10 @@ from local.pubsub.app import create_app
 
 def main() -> None:
     app = create_app(os.environ["REDIS_URL"], os.environ["WEB_PUBSUB_ACCESS_KEY"])
-    uvicorn.run(app, host="127.0.0.1", port=int(sys.argv[1]), log_level="warning")
+    port = int(sys.argv[1])
+    # Compressing for the loopback would cost more than anything else here.
+    sockets: Any = {"ws": "websockets-sansio", "ws_per_message_deflate": False}
+    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning", **sockets)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from local.pubsub.access import Claims, Refused, texts, verify
-from local.pubsub.doorbell import Doorbell
+from local.pubsub.doorbell import Bell, Doorbell
 from local.pubsub.store import BATCH, Json, Session, Store
 
 RELIABLE = "json.reliable.webpubsub.azure.v1"
@@ -118,23 +118,25 @@ class _Connection:
             greeting["reconnectionToken"] = self._session.token
         await self._send(greeting)
 
-    async def _write(self, bell: asyncio.Event) -> _End:
-        """Empties the mailbox whenever the bell rings, and now and then without it."""
+    async def _write(self, bell: Bell) -> _End:
+        """Sends what the bell brings, or else what is in the mailbox: whenever it rings, and now and then without."""
         clock = asyncio.get_running_loop().time
         renewed = clock()
         while True:
-            bell.clear()
-            drained = await self._store.drain(self._session, self._sent, remove=not self._reliable)
-            if drained.state != "open":
-                return _ENDS.get(drained.state) or _End(1008, drained.reason, notice=True)
-            for sequence, text in drained.messages:
+            messages = bell.take(self._sent)
+            if not (messages and self._reliable):
+                drained = await self._store.drain(self._session, self._sent, remove=not self._reliable)
+                if drained.state != "open":
+                    return _ENDS.get(drained.state) or _End(1008, drained.reason, notice=True)
+                messages = drained.messages
+            for sequence, text in messages:
                 await self._socket.send_text(f'{text[:-1]},"sequenceId":{sequence}}}' if self._reliable else text)
                 self._sent = sequence
             if clock() - renewed >= _RENEW_EVERY:
                 await self._store.renew(self._session)
                 renewed = clock()
-            if len(drained.messages) < BATCH:
-                await _wait(bell, _LOOK_EVERY)
+            if len(messages) < BATCH:
+                await bell.wait(_LOOK_EVERY)
 
     async def _read(self) -> _End:
         while True:
@@ -214,9 +216,3 @@ async def _first(*work: Coroutine[Any, Any, _End]) -> _End:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     return done.pop().result()
-
-
-async def _wait(bell: asyncio.Event, seconds: float) -> None:
-    with suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await bell.wait()

@@ -2,26 +2,29 @@
 
 Keys: `wps:c:<cid>` connection (hash), `wps:o:<cid>` mailbox (list of `<sequence>:<json>`), `wps:g:<cid>` its groups,
 `wps:a:<cid>` ack ids it used; `wps:h:<hub>:all`, `...:g:<group>`, `...:u:<user>` sets of connection ids.
+A ring on `wps:n:<node>` is `<cid>` or `<cid>:<sequence>`, several after a space, then a line with what those received.
 Every key expires, and a live connection renews its own, sweeping expired neighbours out of the sets it shares with
 them; a killed emulator therefore leaks nothing.
 """
 
 _DELIVER = """
+-- Returns the node whose doorbell is to be rung, and what it is told: '<cid>:<sequence>', or '<cid>' when full.
 local function deliver(cid, message, most, most_bytes, ttl)
   local connection, mailbox = 'wps:c:' .. cid, 'wps:o:' .. cid
   local state = redis.call('HMGET', connection, 'node', 'overflow')
-  if not state[1] then return false end
-  if state[2] then return true end
-  local entry = redis.call('HINCRBY', connection, 'seq', 1) .. ':' .. message
+  if not state[1] then return nil end
+  if state[2] then return state[1], cid end
+  local sequence = redis.call('HINCRBY', connection, 'seq', 1)
+  local entry = sequence .. ':' .. message
   local size = redis.call('HINCRBY', connection, 'bytes', #entry)
   local length = redis.call('RPUSH', mailbox, entry)
   redis.call('EXPIRE', mailbox, ttl)
   if length > tonumber(most) or size > tonumber(most_bytes) then
     redis.call('HSET', connection, 'overflow', 1)
     redis.call('DEL', mailbox)
+    return state[1], cid
   end
-  redis.call('PUBLISH', 'wps:n:' .. state[1], cid)
-  return true
+  return state[1], cid .. ':' .. sequence
 end
 """
 
@@ -63,13 +66,20 @@ PUBLISH = (
     _DELIVER
     + """
 -- KEYS: a set of connections. ARGV: message, most, most bytes, ttl, excluded connections...
-local excluded, delivered = {}, 0
+local excluded, rings, delivered = {}, {}, 0
 for i = 5, #ARGV do excluded[ARGV[i]] = true end
 for _, cid in ipairs(redis.call('SMEMBERS', KEYS[1])) do
   if not excluded[cid] then
-    if deliver(cid, ARGV[1], ARGV[2], ARGV[3], ARGV[4]) then delivered = delivered + 1
+    local node, ring = deliver(cid, ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+    if node then
+      rings[node] = rings[node] or {}
+      table.insert(rings[node], ring)
+      delivered = delivered + 1
     else redis.call('SREM', KEYS[1], cid) end
   end
+end
+for node, ring in pairs(rings) do
+  redis.call('PUBLISH', 'wps:n:' .. node, table.concat(ring, ' ') .. '\\n' .. ARGV[1])
 end
 return delivered
 """
@@ -80,7 +90,10 @@ SEND_TO_CONNECTION = (
     + """
 -- ARGV: message, most, most bytes, ttl, connection, hub
 if redis.call('HGET', 'wps:c:' .. ARGV[5], 'hub') ~= ARGV[6] then return 0 end
-return deliver(ARGV[5], ARGV[1], ARGV[2], ARGV[3], ARGV[4]) and 1 or 0
+local node, ring = deliver(ARGV[5], ARGV[1], ARGV[2], ARGV[3], ARGV[4])
+if not node then return 0 end
+redis.call('PUBLISH', 'wps:n:' .. node, ring .. '\\n' .. ARGV[1])
+return 1
 """
 )
 

@@ -34,6 +34,13 @@ async def task_events(here: Here, caller: Caller, task_id: str, after: After = 0
     return await here.tasks.events(caller, task_id, after, limit)
 
 
+@router.post("/{task_id}/cancel", status_code=202)
+async def cancel_task(here: Here, caller: Caller, task_id: str) -> Task:
+    """End it now and undo what it made, also of one that failed. Repeating it is fine. 409 once it has succeeded."""
+    return await here.tasks.cancel(caller, task_id)
+
+
 @router.post("/{task_id}/retry", status_code=202)
 async def retry_task(here: Here, caller: Caller, task_id: str) -> Task:
+    """Go on with the step that failed, be it done or undone. A task that was undone begins anew."""
     return await here.tasks.retry(caller, task_id)

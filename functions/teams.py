@@ -6,6 +6,7 @@ from functions.context import Caller, Here
 from functions.idempotency import IdempotentRoute
 from functions.routing import AreaRouter
 from shared.agents.models import StoppedRuns
+from shared.core.resources import StartedTask
 from shared.teams.models import (
     Invitation,
     InvitationList,
@@ -38,6 +39,14 @@ async def create_team(here: Here, caller: Caller, body: NewTeam, response: Respo
 @router.get("/teams/{team_id}")
 async def get_team(here: Here, caller: Caller, team_id: str) -> Team:
     return await here.teams.get(caller, team_id)
+
+
+@router.delete("/teams/{team_id}", status_code=202)
+async def delete_team(here: Here, caller: Caller, team_id: str, response: Response) -> StartedTask:
+    """With everything in it, whatever its state. Repeating it takes up a deletion that stopped."""
+    started = await here.teams.delete(caller, team_id)
+    response.headers["location"] = f"/api/tasks/{started.task_id}"
+    return started
 
 
 @router.get("/teams/{team_id}/members")

@@ -31,6 +31,7 @@ PART = re.compile(r"(<!-- generated: ([a-z]+) -->\n).*?(<!-- end generated -->)"
 SUBJECTS: dict[type[BaseModel], tuple[str, str]] = {
     events.TaskEvent: ("task/<task id>", "`user.<who started it>` and `team.<team id>`"),
     events.ProvisionedEvent: ("team/<team id>", "`team.<team id>`"),
+    events.DeletedEvent: ("team/<team id>", "`user.<id>` of whoever deleted it and of every member"),
     events.CardEvent: ("board/<board id>", "`team.<team id>`"),
     events.CommentEvent: ("board/<board id>", "`team.<team id>`"),
     events.BoardEvent: ("board/<board id>", "`team.<team id>`"),
@@ -42,11 +43,15 @@ SUBJECTS: dict[type[BaseModel], tuple[str, str]] = {
 
 MEANINGS = {
     "task.created": "Long work was asked for",
-    "task.progress": "A step began, went on, ended or is tried again; or the task was retried",
+    "task.progress": "A step began, went on, ended is tried again or is undone; or the task was retried or cancelled",
     "task.completed": "Every step succeeded",
-    "task.failed": "A step failed for good, or the queue gave the task up",
+    "task.failed": "It stopped and can be retried: a step or its undoing kept failing, or the queue gave the task up",
+    "task.rolled_back": "A step was refused, and everything before it is undone",
+    "task.cancelled": "Somebody cancelled it, and everything it had made is undone",
     "team.provisioned": "A team is ready to use",
     "workspace.provisioned": "A workspace is ready to use",
+    "team.deleted": "A team is gone, with all that was in it",
+    "workspace.deleted": "A workspace is gone; its team follows at once",
     "card.created": "A card was created, or restored after a delete",
     "card.updated": "Fields of a card changed, or a run left its result on it",
     "card.moved": "A card changed its column or its place",

@@ -57,9 +57,11 @@ from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
 from shared.llm.steps import LlmSteps
 from shared.llm.upstream import Upstream
+from shared.tasks.deletions import Deletions
 from shared.tasks.plans import Steps, plans
 from shared.tasks.runner import Runner
 from shared.tasks.service import TaskService
+from shared.tasks.steps import TaskSteps
 from shared.teams.repository import TeamRepository
 from shared.teams.service import TeamService
 from shared.teams.steps import TeamSteps
@@ -255,20 +257,22 @@ def build(settings: Settings, ports: Ports) -> Platform:
         tokens=settings.run_token_limit,
         spend_cap_usd=settings.run_spend_cap_usd,
     )
+    changes = RunChanges(store, boards, RunDefaults(settings.agent_model, settings.demo_model, limits))
+    intake = WebhookIntake(store, agents, boards, changes, ports.secrets, ports.signer, access)
+    run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
+    lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
     steps = Steps(
         teams=TeamSteps(store, teams, ports.host, ports.blobs, settings.host_team_capacity),
-        boards=BoardSteps(store),
+        boards=BoardSteps(store, boards, ports.blobs),
         llm=LlmSteps(keys),
-        agents=AgentSteps(store, agents, boards, ports.secrets, policy, settings.public_api_url),
+        agents=AgentSteps(store, agents, boards, lifecycle, ports.secrets, policy, settings.public_api_url),
         workspaces=WorkspaceSteps(
             store, workspaces, boards, ports.repositories, ports.host, addresses, policy, settings.github_template
         ),
+        tasks=TaskSteps(store),
     )
     runner = Runner(store, plans(steps))
-    changes = RunChanges(store, boards, RunDefaults(settings.agent_model, settings.demo_model, limits))
-    intake = WebhookIntake(store, agents, boards, changes, ports.secrets, ports.signer, policy)
-    run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
-    lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
+    deletions = Deletions(store, access, runner)
     usage = UsageRecorder(store)
     home_tenant = next(iter(settings.entra_allowed_tenants), "")
     rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin, home_tenant)
@@ -279,8 +283,8 @@ def build(settings: Settings, ports: Ports) -> Platform:
         auth=AuthService(
             AuthRepository(ports.documents), ports.identity, ports.tokens, ports.realtime, ports.clock, rules
         ),
-        teams=TeamService(store, teams, access, runner, ports.realtime, settings.public_web_url),
-        workspaces=WorkspaceService(store, workspaces, access, runner, settings.import_schemes),
+        teams=TeamService(store, teams, access, runner, deletions, ports.realtime, settings.public_web_url),
+        workspaces=WorkspaceService(store, workspaces, access, runner, deletions, settings.import_schemes),
         boards=BoardService(store, boards, access, policy),
         cards=CardService(store, boards, access, policy),
         tasks=TaskService(store, access, runner),

@@ -9,11 +9,11 @@ from shared.agents.changes import RunChanges
 from shared.agents.models import AgentRecord, WebhookAnswer
 from shared.agents.repository import AgentRepository
 from shared.core import ids
+from shared.core.access import Access
 from shared.core.boards import BoardRepository
 from shared.core.errors import BadRequest, Exists, NotFound, Unauthenticated
 from shared.core.events import CardEvent, parse
 from shared.core.log import Log
-from shared.core.policy import AgentPolicy
 from shared.core.ports import Secrets, WebhookSigner
 from shared.core.resources import RUN_OVER
 from shared.core.store import Store, retry_stale
@@ -32,10 +32,10 @@ class WebhookIntake:
         changes: RunChanges,
         secrets: Secrets,
         signer: WebhookSigner,
-        policy: AgentPolicy,
+        access: Access,
     ) -> None:
         self._store, self._agents, self._boards, self._changes = store, agents, boards, changes
-        self._secrets, self._signer, self._policy = secrets, signer, policy
+        self._secrets, self._signer, self._access = secrets, signer, access
 
     async def receive(self, agent_id: str, headers: Mapping[str, str], body: bytes) -> WebhookAnswer:
         """Unauthenticated for a bad signature; an event that starts nothing is answered with the reason."""
@@ -72,6 +72,8 @@ class WebhookIntake:
             return WebhookAnswer(run_id=None, reason="The card's column does not start agents.")
         if card.column_id not in starting:
             return WebhookAnswer(run_id=None, reason="The card was moved on before its agent started.")
+        if await self._access.is_deleting(board.team_id):
+            return WebhookAnswer(run_id=None, reason="The team is being deleted.")
         if card.run is not None and card.run.status not in RUN_OVER:
             return WebhookAnswer(run_id=None, reason="An agent is already working on this card.")
         loaded = await self._changes.new(run_id, board, card, etag, event.data.by.name)

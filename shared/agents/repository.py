@@ -3,7 +3,7 @@
 from shared.agents.models import AgentRecord
 from shared.core import ids
 from shared.core.errors import NotFound
-from shared.core.ports import ANY, Documents, Put
+from shared.core.ports import ANY, Delete, Documents, Put
 
 
 class AgentRepository:
@@ -19,3 +19,6 @@ class AgentRepository:
 
     async def save(self, agent: AgentRecord) -> None:
         await self._documents.commit(f"portal/agent/{agent.id}", [Put("agent", agent.json_body(), ANY)])
+
+    async def remove(self, agent_id: str) -> None:
+        await self._documents.commit(f"portal/agent/{agent_id}", [Delete("agent")])

@@ -25,7 +25,7 @@ from shared.core.live import LiveConnections
 from shared.core.log import Log
 from shared.core.ports import Identity, IdentityProvider, Json, Realtime, Tokens
 from shared.core.store import retry_stale
-from shared.core.teams import team_group
+from shared.core.teams import team_group, user_group
 
 log = Log(__name__)
 
@@ -222,7 +222,7 @@ class AuthService:
         return user.user()
 
     async def _end_live_events(self, user_id: str) -> None:
-        groups = [f"user.{user_id}"] + [team_group(team_id) for team_id in await self._repository.team_ids(user_id)]
+        groups = [user_group(user_id)] + [team_group(team_id) for team_id in await self._repository.team_ids(user_id)]
         await self._live.cut(user_id, groups, lambda: self._is_disabled(user_id))
 
     async def _is_disabled(self, user_id: str) -> bool:

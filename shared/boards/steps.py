@@ -1,11 +1,12 @@
-"""Provisioning step: the board."""
+"""The step that makes a board, and what undoes it."""
 
 import contextlib
 
 from shared.core import ids
-from shared.core.boards import BoardRecord, board_partition
+from shared.core.boards import BoardRecord, BoardRepository, board_partition
 from shared.core.errors import Exists
-from shared.core.ports import Json, Put
+from shared.core.partitions import drop
+from shared.core.ports import Blobs, Json, Put
 from shared.core.resources import Column
 from shared.core.store import Store
 from shared.tasks.models import StepContext
@@ -20,8 +21,8 @@ STARTING_COLUMNS = (
 
 
 class BoardSteps:
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, boards: BoardRepository, blobs: Blobs) -> None:
+        self._store, self._boards, self._blobs = store, boards, blobs
 
     async def create_board(self, ctx: StepContext) -> Json:
         scope = ctx.subject.id
@@ -35,3 +36,13 @@ class BoardSteps:
         with contextlib.suppress(Exists):  # an earlier try made it
             await self._store.documents.commit(board_partition(scope), [Put("board", board.json_body())])
         return {"board_id": board.id}
+
+    async def erase_board(self, ctx: StepContext) -> None:
+        """Cards, comments, runs with what they left, and all their events. What led to it goes last."""
+        scope, events = ctx.subject.id, self._store.events
+        for run in await self._boards.runs(scope):
+            await self._blobs.delete(f"runs/{run.id}/diff.json")
+            await events.drop(f"run/{run.id}")
+            await self._store.settle(run.reference)
+        await events.drop(f"board/{ids.board_id(scope)}")
+        await drop(self._store.documents, board_partition(scope))

@@ -1,8 +1,9 @@
 """Who is calling, and the one helper that checks what they may do."""
 
+import asyncio
 from dataclasses import dataclass
 
-from shared.core.errors import Forbidden, NotFound
+from shared.core.errors import Conflict, Forbidden, NotFound
 from shared.core.permissions import Action, Role, allows
 from shared.core.ports import Documents
 from shared.core.resources import Actor
@@ -22,6 +23,9 @@ class Principal:
         return Actor(id=self.user_id, name=self.name, kind="user")
 
 
+_WHILE_DELETED = frozenset({Action.READ, Action.DELETE_TEAM})
+
+
 class Access:
     """Reads memberships: `portal/team/<team>`, document `member/<user>`."""
 
@@ -33,10 +37,28 @@ class Access:
         return Role(doc.body["role"]) if doc else None
 
     async def require(self, principal: Principal, team_id: str, action: Action) -> Role:
-        """The caller's role. NotFound for strangers, Forbidden for members whose role does not allow it."""
-        role = await self.role(principal.user_id, team_id)
+        """The caller's role. NotFound for strangers, Forbidden for members whose role does not allow it.
+
+        Conflict for all but reading while the team is being deleted.
+        """
+        if action in _WHILE_DELETED:
+            role, deleting = await self.role(principal.user_id, team_id), False
+        else:
+            role, deleting = await asyncio.gather(self.role(principal.user_id, team_id), self.is_deleting(team_id))
         if role is None:
             raise NotFound("It does not exist, or you are not a member of its team.")
         if not allows(role, action):
             raise Forbidden(f"Your role in this team ({role}) does not allow this: {action.replace('_', ' ')}.")
+        if deleting:
+            raise Conflict("This team is being deleted. Nothing in it can be changed any more.")
         return role
+
+    async def require_deletion(self, principal: Principal, team_id: str) -> None:
+        """For owners, and for administrators of the platform."""
+        if not principal.platform_admin:
+            await self.require(principal, team_id, Action.DELETE_TEAM)
+
+    async def is_deleting(self, team_id: str) -> bool:
+        """Also of a team that is gone."""
+        doc = await self._documents.get(f"portal/team/{team_id}", "team")
+        return doc is None or doc.body["status"] == "deleting"

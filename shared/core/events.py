@@ -53,6 +53,12 @@ class ProvisionedData(Resource):
     name: str
 
 
+class DeletedData(Resource):
+    team_id: str
+    workspace_id: str | None = None
+    name: str
+
+
 class CardData(Resource):
     """`from_column` on moves only; `changes` names the fields of an update."""
 
@@ -137,13 +143,20 @@ class _Event(BaseModel):
 
 
 class TaskEvent(_Event):
-    type: Literal["task.created", "task.progress", "task.completed", "task.failed"]
+    type: Literal[
+        "task.created", "task.progress", "task.completed", "task.failed", "task.rolled_back", "task.cancelled"
+    ]
     data: TaskData
 
 
 class ProvisionedEvent(_Event):
     type: Literal["team.provisioned", "workspace.provisioned"]
     data: ProvisionedData
+
+
+class DeletedEvent(_Event):
+    type: Literal["team.deleted", "workspace.deleted"]
+    data: DeletedData
 
 
 class CardEvent(_Event):
@@ -179,13 +192,22 @@ class UsageEvent(_Event):
 
 
 type Event = Annotated[
-    TaskEvent | ProvisionedEvent | CardEvent | CommentEvent | BoardEvent | RunEvent | ProgressEvent | UsageEvent,
+    TaskEvent
+    | ProvisionedEvent
+    | DeletedEvent
+    | CardEvent
+    | CommentEvent
+    | BoardEvent
+    | RunEvent
+    | ProgressEvent
+    | UsageEvent,
     Field(discriminator="type"),
 ]
 
 CATALOGUE: tuple[type[_Event], ...] = (
     TaskEvent,
     ProvisionedEvent,
+    DeletedEvent,
     CardEvent,
     CommentEvent,
     BoardEvent,

@@ -20,6 +20,7 @@ class Action(StrEnum):
     MANAGE_MEMBERS = "manage_members"
     MANAGE_OWNERS = "manage_owners"
     MANAGE_TEAM = "manage_team"
+    DELETE_TEAM = "delete_team"
 
 
 _VIEWER = frozenset({Action.READ})
@@ -31,7 +32,7 @@ _MEMBER = _VIEWER | {
     Action.EDIT_BOARD,
 }
 _ADMIN = _MEMBER | {Action.MANAGE_MEMBERS, Action.MANAGE_TEAM}
-_OWNER = _ADMIN | {Action.MANAGE_OWNERS}
+_OWNER = _ADMIN | {Action.MANAGE_OWNERS, Action.DELETE_TEAM}
 
 PERMISSIONS: dict[Role, frozenset[Action]] = {
     Role.VIEWER: _VIEWER,

@@ -10,7 +10,7 @@ from shared.core.permissions import Role
 type TaskStatus = Literal[
     "pending", "running", "succeeded", "failed", "rolling_back", "rolled_back", "cancelled", "needs_attention"
 ]
-type StepStatus = Literal["pending", "running", "succeeded", "failed"]
+type StepStatus = Literal["pending", "running", "succeeded", "failed", "undoing", "undone"]
 type RunStatus = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
 type ColumnKind = Literal["plain", "start", "review", "done"]
 
@@ -100,6 +100,12 @@ class Task(Resource):
     created_at: str
     updated_at: str
     sequence: int = 0
+
+
+class StartedTask(Resource):
+    """Work that goes on after the answer: `GET /api/tasks/{task_id}`."""
+
+    task_id: str
 
 
 class Column(Resource):

@@ -8,16 +8,19 @@ from shared.core.ports import Put
 from shared.core.resources import Resource
 from shared.core.store import Commit, Membership
 
+type TeamStatus = Literal["pending", "active", "failed", "cancelled", "deleting"]
+
 
 class TeamRecord(Resource):
     """`scope` is the id whose partition holds the team's board: its own, or its workspace's."""
 
     id: str
     name: str
-    status: Literal["pending", "active", "failed"] = "pending"
+    status: TeamStatus = "pending"
     workspace_id: str | None
     scope: str
     task_id: str
+    """The task that creates it; once it is `deleting`, the one that deletes it."""
     created_by: str
     created_at: str
 
@@ -36,6 +39,10 @@ def team_partition(team_id: str) -> str:
 
 def team_group(team_id: str) -> str:
     return f"team.{team_id}"
+
+
+def user_group(user_id: str) -> str:
+    return f"user.{user_id}"
 
 
 def founding(team: TeamRecord, founder: Principal) -> tuple[Commit, Commit]:

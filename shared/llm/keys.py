@@ -7,7 +7,7 @@ from shared.core import ids
 from shared.core.boards import board_partition, run_key
 from shared.core.clock import Clock, iso
 from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
-from shared.core.ports import Documents, Json, Put, Secrets, Tokens
+from shared.core.ports import Delete, Documents, Json, Put, Secrets, Tokens
 from shared.core.resources import RUN_OVER
 from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
 from shared.llm.models import Caller, Cap, KeyRecord
@@ -27,7 +27,7 @@ class Keys:
 
     async def ensure_key(self, team_id: str) -> KeyRecord:
         """The team's own key, made when missing; the key itself is in Secrets under `llm-key-<team>`."""
-        name = f"llm-key-{team_id}"
+        name = _secret_name(team_id)
         if await self._secrets.get(name) is None:
             await self._secrets.put(name, PREFIX + secrets.token_hex(24))
         key = await self._secrets.get(name)
@@ -39,6 +39,14 @@ class Keys:
         except Exists:
             return await self._by_hash(record.key_hash)
         return record
+
+    async def revoke_key(self, team_id: str) -> None:
+        """The team's key is known to nobody any more. The secret goes last: it leads to the record."""
+        name = _secret_name(team_id)
+        key = await self._secrets.get(name)
+        if key is not None:
+            await self._documents.commit(_partition(ids.digest(key)), [Delete("key")])
+            await self._secrets.delete(name)
 
     async def set_disabled(self, key_hash: str, disabled: bool) -> KeyRecord:
         """A disabled key refuses its runs too, from their next call on."""
@@ -89,6 +97,10 @@ class Keys:
             secret_name=secret_name,
             created_at=iso(self._clock.now()),
         )
+
+
+def _secret_name(team_id: str) -> str:
+    return f"llm-key-{team_id}"
 
 
 def _partition(key_hash: str) -> str:

@@ -1,175 +1,178 @@
-"""One runner's hold on one task: step after step, each committed with its event, while the lease is kept."""
+"""Works on one task: step after step, or back, each committed with its event, while the lease is kept."""
 
 import asyncio
-import contextlib
 import random
-from datetime import timedelta
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
-from shared.core.clock import iso
+from shared.core.clock import iso, parse
 from shared.core.errors import PlatformError, Stale
 from shared.core.log import Log
-from shared.core.ports import Put
-from shared.core.resources import Step
-from shared.core.store import Commit, Store
-from shared.tasks.changes import context, just_told, rescheduled, tell_subject, told
-from shared.tasks.models import Later, Plan, PlannedStep, TaskRecord
+from shared.core.ports import Json
+from shared.core.resources import Step, TaskStatus
+from shared.core.store import Store
+from shared.tasks.changes import ENDS, context, tell_subject, undo
+from shared.tasks.lease import Lease, Overtaken, Turned
+from shared.tasks.models import Later, Plan, PlannedStep, StepContext, TaskRecord
 
 log = Log(__name__)
 
 RUN_ON_SECONDS = 60.0
 
+type Act = Callable[[StepContext], Awaitable[Json | Later | None]]
 
-class Overtaken(Exception):
-    """Somebody else holds the task."""
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a step did not succeed. `passing`: it may succeed when it is tried again, after `wait` seconds if given."""
+
+    reason: str
+    passing: bool = True
+    wait: float | None = None
+    last: bool = False
+    """Not to be tried again now, even so."""
 
 
 class Holder:
-    """One runner's hold on one task."""
+    """One runner's hold on one task. Raises Overtaken as soon as somebody else has it."""
 
     def __init__(self, store: Store, plan: Plan, record: TaskRecord, etag: str, lease: float) -> None:
-        self._store, self._plan, self._record, self._etag, self._lease = store, plan, record, etag, lease
-        self._writing = asyncio.Lock()
+        self._clock, self._plan = store.clock, plan
+        self._lease = Lease(store, record, etag, lease)
+        self._started = self._clock.now()
+
+    @property
+    def record(self) -> TaskRecord:
+        return self._lease.record
 
     async def run_on(self) -> None:
         """Step after step until one says Later, one fails, or the time for one message is up."""
-        started = self._store.clock.now()
-        self._record.status = "running"
-        self._record.epoch += 1  # duplicates of the message that brought us here are void
-        while (step := self._record.next_step()) is not None:
-            if (self._store.clock.now() - started).total_seconds() > RUN_ON_SECONDS:
-                return await self._postpone(0)
-            if not await self._step(step, self._planned(step)):
-                return None
-        self._record.status = "succeeded"
-        return await self._write("task.completed")
+        try:
+            if self.record.undo_to is None:
+                self.record.status = "running"
+                await self._go_forward()
+        except Turned:
+            log.info("task.turned", task_id=self.record.id)
+        if self.record.status == "rolling_back":
+            await self._go_back()
 
-    async def _step(self, step: Step, planned: PlannedStep) -> bool:
+    # -- forward --------------------------------------------------------------------------------
+
+    async def _go_forward(self) -> None:
+        while (step := self.record.next_step()) is not None:
+            if self._time_is_up():
+                return await self._lease.postpone(0)
+            if not await self._run(step, self._planned(step)):
+                return None
+        self.record.status = "succeeded"
+        return await self._lease.end(ENDS["succeeded"])
+
+    async def _run(self, step: Step, planned: PlannedStep) -> bool:
         """True when the step is done and the next may begin."""
         again, step.status, step.error = step.status == "running", "running", None
-        step.started_at = step.started_at or iso(self._store.clock.now())
-        await self._write("task.progress", mere=again)
-        try:
-            async with asyncio.timeout(planned.timeout), self._heartbeat():
-                result = await planned.run(context(self._record, self._report))
-        except Overtaken:
-            raise
-        except TimeoutError:
-            return await self._failed(step, planned, f"It took longer than {planned.timeout:.0f} s.", transient=True)
-        except Stale as error:
-            return await self._failed(step, planned, error.detail, transient=True)
-        except PlatformError as error:
-            wait = getattr(error, "retry_after", None)
-            return await self._failed(step, planned, error.detail, error.transient, wait)
-        except Exception as error:
-            log.exception("task.step_raised", task_id=self._record.id, step=step.name)
-            return await self._failed(step, planned, f"An unexpected {type(error).__name__}.", transient=True)
+        step.started_at = step.started_at or iso(self._clock.now())
+        await self._lease.write("task.progress", mere=again)
+        result = await self._attempt(step, planned, planned.run)
         if isinstance(result, Later):
-            step.progress, step.note = result.progress, result.note
-            await self._postpone(result.seconds, mere=True)
+            return await self._wait(step, result)
+        if isinstance(result, Failure):
+            if not await self._tries_again(step, planned, result):
+                await self._run_failed(step, result)
             return False
-        step.status, step.progress, step.finished_at = "succeeded", None, iso(self._store.clock.now())
-        self._record.state |= result
-        await self._write("task.progress")
+        step.status, step.progress, step.finished_at = "succeeded", None, iso(self._clock.now())
+        self.record.state |= result or {}
+        await self._lease.write("task.progress")
         return True
 
-    async def _failed(
-        self, step: Step, planned: PlannedStep, reason: str, transient: bool, wait: float | None = None
-    ) -> bool:
-        step.attempts += 1
-        step.error = reason
-        if transient and step.attempts < planned.attempts:
-            await self._postpone(wait or min(60.0, 2**step.attempts * random.uniform(0.5, 1)))
+    async def _run_failed(self, step: Step, failure: Failure) -> None:
+        """What repeating cannot mend is undone; what may pass is kept as it is, to be gone on with."""
+        step.status, step.finished_at = "failed", iso(self._clock.now())
+        reason = f"{step.title} failed: {failure.reason}"
+        log.warning("task.step_failed", task_id=self.record.id, step=step.name, reason=failure.reason)
+        if self._plan.undoable and not failure.passing:
+            undo(self.record, "rolled_back", reason)
+            return await self._lease.write("task.progress")
+        return await self._end("failed" if self._plan.undoable else "needs_attention", reason)
+
+    # -- back -----------------------------------------------------------------------------------
+
+    async def _go_back(self) -> None:
+        while (step := self.record.next_undo()) is not None:
+            if self._time_is_up():
+                return await self._lease.postpone(0)
+            if not await self._undo(step, self._planned(step)):
+                return None
+        return await self._end(self.record.undo_to or "rolled_back", self.record.cause or "")
+
+    async def _undo(self, step: Step, planned: PlannedStep) -> bool:
+        """True when the step is undone and the one before it may be."""
+        again = step.status == "undoing"
+        if not again:
+            step.status, step.progress, step.note, step.attempts = "undoing", None, None, 0
+            step.started_at, step.finished_at = iso(self._clock.now()), None
+        await self._lease.write("task.progress", mere=again)
+        if planned.undo is None:
+            raise ValueError(f"{self._plan.name}: {step.name} cannot be undone")
+        result = await self._attempt(step, planned, planned.undo)
+        if isinstance(result, Later):
+            return await self._wait(step, result)
+        if isinstance(result, Failure):
+            if not await self._tries_again(step, planned, result):
+                step.status, step.finished_at = "failed", iso(self._clock.now())
+                undoing = f"Undoing this failed at {step.title!r}: {result.reason}"
+                await self._end("needs_attention", f"{self.record.cause} {undoing}")
             return False
-        step.status, step.finished_at = "failed", iso(self._store.clock.now())
-        await self._hold()
-        self._record.status, self._record.error = "failed", f"{step.title} failed: {reason}"
-        await tell_subject(self._plan, self._record, self._record.error)
-        await self._write("task.failed")
-        log.warning("task.failed", task_id=self._record.id, step=step.name, reason=reason)
+        step.status, step.progress, step.error, step.finished_at = "undone", None, None, iso(self._clock.now())
+        await self._lease.write("task.progress")
+        return True
+
+    # -- shared ---------------------------------------------------------------------------------
+
+    async def _attempt(self, step: Step, planned: PlannedStep, act: Act) -> Json | Later | Failure | None:
+        try:
+            async with asyncio.timeout(planned.timeout), self._lease.kept():
+                result = await act(context(self.record, self._lease.report))
+        except (Overtaken, Turned):
+            raise
+        except TimeoutError:
+            return Failure(f"It took longer than {planned.timeout:.0f} s.")
+        except Stale as error:
+            return Failure(error.detail)
+        except PlatformError as error:
+            return Failure(error.detail, error.transient, getattr(error, "retry_after", None))
+        except Exception as error:
+            log.exception("task.step_raised", task_id=self.record.id, step=step.name)
+            return Failure(f"An unexpected {type(error).__name__}.")
+        if isinstance(result, Later) and self._is_overdue(step, planned):
+            return Failure(f"It was not done after {planned.longest / 60:.0f} minutes.", last=True)
+        return result
+
+    async def _wait(self, step: Step, later: Later) -> bool:
+        step.progress, step.note = later.progress, later.note
+        await self._lease.postpone(later.seconds, mere=True)
         return False
 
-    async def _hold(self) -> None:
-        """Overtaken unless the task is still ours: its subject must not hear of a failure that does not count."""
-        try:
-            await self._beat()
-        except Stale:
-            raise Overtaken from None
+    async def _tries_again(self, step: Step, planned: PlannedStep, failure: Failure) -> bool:
+        step.attempts += 1
+        step.error = failure.reason
+        if not failure.passing or failure.last or step.attempts >= planned.attempts:
+            return False
+        await self._lease.postpone(failure.wait or min(60.0, 2**step.attempts * random.uniform(0.5, 1)))
+        return True
 
-    async def _report(self, progress: float | None, note: str | None) -> None:
-        step = self._record.next_step()
-        if step is None or just_told(self._record, self._store.clock.now()):
-            return
-        step.progress, step.note = progress, note
-        await self._write("task.progress")
+    async def _end(self, status: TaskStatus, reason: str) -> None:
+        await self._lease.hold()
+        self.record.status, self.record.error = status, reason
+        await tell_subject(self._plan, self.record)
+        await self._lease.end(ENDS[status])
+        log.info("task.ended", task_id=self.record.id, status=status, reason=reason)
 
     def _planned(self, step: Step) -> PlannedStep:
         return next(planned for planned in self._plan.steps if planned.name == step.name)
 
-    async def _write(self, event: str, mere: bool = False) -> None:
-        """Commit the record with an event, renewing the lease. `mere` progress is not told again within a second."""
-        async with self._writing:
-            self._renew()
-            events = told(event, self._record, self._store.clock.now(), mere)
-            put = Put("task", self._record.json_body(), self._etag)
-            await self._commit(Commit(f"tasks/{self._record.id}", [put], events))
+    def _time_is_up(self) -> bool:
+        return (self._clock.now() - self._started).total_seconds() > RUN_ON_SECONDS
 
-    async def _commit(self, change: Commit) -> None:
-        try:
-            self._etag = (await self._store.commit(change))["task"]
-        except Stale:
-            raise Overtaken from None
-
-    async def _postpone(self, seconds: float, mere: bool = False) -> None:
-        async with self._writing:
-            await self._commit(rescheduled(self._record, self._etag, seconds, self._store, self._lease, mere))
-
-    def _renew(self) -> None:
-        now = self._store.clock.now()
-        self._record.updated_at = iso(now)
-        self._record.check_at = iso(now + timedelta(seconds=self._lease))
-
-    @contextlib.asynccontextmanager
-    async def _heartbeat(self):  # noqa: ANN202 - an async context manager without a value
-        """Keep the lease while a step works; a lost lease cancels the step."""
-        owner = asyncio.current_task()
-        stop, lost = asyncio.Event(), False
-
-        async def beat() -> None:
-            nonlocal lost
-            while not await _set_within(stop, self._lease / 3):
-                try:
-                    await self._beat()
-                except Stale:
-                    lost = True
-                    if owner is not None:
-                        owner.cancel()
-                    return
-                except PlatformError as error:
-                    log.warning("task.heartbeat_missed", task_id=self._record.id, reason=error.detail)
-
-        beating = asyncio.create_task(beat())
-        try:
-            try:
-                yield
-            finally:
-                stop.set()  # a beat under way ends first: its commit has the etag that the next one needs
-                await asyncio.gather(beating, return_exceptions=True)
-        except asyncio.CancelledError:
-            if not lost or owner is None:
-                raise
-            owner.uncancel()
-            raise Overtaken from None
-
-    async def _beat(self) -> None:
-        async with self._writing:
-            self._renew()
-            put = Put("task", self._record.json_body(), self._etag)
-            self._etag = (await self._store.documents.commit(f"tasks/{self._record.id}", [put]))["task"]
-
-
-async def _set_within(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        async with asyncio.timeout(seconds):
-            return await event.wait()
-    except TimeoutError:
-        return False
+    def _is_overdue(self, step: Step, planned: PlannedStep) -> bool:
+        started = parse(step.started_at) if step.started_at else self._clock.now()
+        return (self._clock.now() - started).total_seconds() > planned.longest

@@ -2,13 +2,14 @@
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
 from shared.core.messages import VERSION, Count, PlainId, QueueMessage
 from shared.core.ports import Json
 from shared.core.resources import Resource, Step, Subject, Task, TaskStatus
+from shared.core.teams import team_group, user_group
 
 
 class TaskMessage(QueueMessage):
@@ -16,6 +17,10 @@ class TaskMessage(QueueMessage):
 
     task_id: PlainId
     epoch: Count
+
+
+type Undone = Literal["rolled_back", "cancelled"]
+"""How a task ends whose steps were undone: by a refusal, or by a person."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,27 +46,45 @@ class StepContext:
 
 
 type StepRun = Callable[[StepContext], Awaitable[Json | Later]]
+type StepUndo = Callable[[StepContext], Awaitable[Later | None]]
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step of a plan. `run` returns what to add to the task's state, or Later. It may be repeated at any time."""
+    """A step of a plan. Both may be repeated at any time.
+
+    `run` returns what to add to the task's state, or Later. `undo` removes whatever `run` may have made, as far as it
+    is there: it is called for a step that began, whether or not it was done. Without one, the plan cannot be undone.
+    """
 
     name: str
     title: str
     run: StepRun
+    undo: StepUndo | None = None
     timeout: float = 60
+    """Seconds that one call may take."""
     attempts: int = 5
+    longest: float = 3600
+    """Seconds within which it must be done, however often it says Later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A named list of steps. `failed` records on the subject that the task ended in failure."""
+    """A named list of steps.
+
+    `ended` tells the subject that its task ended other than well, before people see that it did. `renew` is called
+    before a task begins anew or goes on: Conflict when what the subject needs has been taken by others meanwhile.
+    """
 
     name: str
     title: str
     steps: tuple[PlannedStep, ...]
-    failed: Callable[[StepContext, str], Awaitable[None]]
+    ended: Callable[[StepContext, TaskStatus, str], Awaitable[None]]
+    renew: Callable[[StepContext], Awaitable[None]] | None = None
+
+    @property
+    def undoable(self) -> bool:
+        return all(step.undo is not None for step in self.steps)
 
 
 class TaskRecord(Resource):
@@ -75,8 +98,16 @@ class TaskRecord(Resource):
     owner_id: str
     status: TaskStatus = "pending"
     steps: list[Step]
+    given: dict[str, Any] = Field(default_factory=dict)
+    """The state it began with, and begins with anew."""
     state: dict[str, Any] = Field(default_factory=dict)
     error: str | None = None
+    undo_to: Undone | None = None
+    """Its steps are being undone, and how it ends when they are."""
+    cause: str | None = None
+    """Why its steps are being undone."""
+    held: bool = False
+    """Somebody works on it, until `check_at` at least; else a message is on its way."""
     epoch: int = 1
     check_at: str
     """When the watchdog shall look whether anybody still works on it."""
@@ -86,7 +117,9 @@ class TaskRecord(Resource):
     updated_at: str
 
     def task(self, sequence: int = 0) -> Task:
-        shown = self.model_dump(exclude={"owner_id", "state", "epoch", "check_at", "told_at"})
+        shown = self.model_dump(
+            exclude={"owner_id", "given", "state", "undo_to", "cause", "held", "epoch", "check_at", "told_at"}
+        )
         return Task(**shown, sequence=sequence)
 
     def message(self) -> Json:
@@ -98,7 +131,11 @@ class TaskRecord(Resource):
 
     @property
     def groups(self) -> tuple[str, ...]:
-        return (f"user.{self.owner_id}", f"team.{self.team_id}")
+        return (user_group(self.owner_id), team_group(self.team_id))
 
     def next_step(self) -> Step | None:
         return next((step for step in self.steps if step.status != "succeeded"), None)
+
+    def next_undo(self) -> Step | None:
+        """The last step that began and is not undone."""
+        return next((step for step in reversed(self.steps) if step.status not in ("pending", "undone")), None)

@@ -39,9 +39,25 @@ class TaskService:
         await self._allowed(principal, task_id, Action.MANAGE_TEAM)
         return await self._shown(await self._runner.retry(task_id))
 
+    async def cancel(self, principal: Principal, task_id: str) -> Task:
+        """End it now and undo what it made."""
+        await self._allowed(principal, task_id, Action.MANAGE_TEAM)
+        return await self._shown(await self._runner.cancel(task_id, principal.name))
+
     async def _allowed(self, principal: Principal, task_id: str, action: Action) -> TaskRecord:
+        """For whoever may do this in the team, and for those who started it while they are in the team.
+
+        Whoever started a deletion sees it to its end: by then nobody is in the team any more.
+        """
         record, _ = await self._runner.load(task_id)
-        await self._access.require(principal, record.team_id, action)
+        deletion = self._runner.is_deletion(record)
+        mine = record.owner_id == principal.user_id
+        if mine and (deletion or await self._access.role(principal.user_id, record.team_id) is not None):
+            return record
+        if deletion and action != Action.READ:
+            await self._access.require_deletion(principal, record.team_id)
+        else:
+            await self._access.require(principal, record.team_id, action)
         return record
 
     async def _shown(self, record: TaskRecord) -> Task:

@@ -1,11 +1,12 @@
 """Teams, members and invitations as requested and shown."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, Field
 
 from shared.core.permissions import Role
 from shared.core.resources import COMPOSED, LINE, WHOLE, Request, Resource
+from shared.core.teams import TeamStatus
 
 
 class NewTeam(Request):
@@ -15,7 +16,7 @@ class NewTeam(Request):
 class Team(BaseModel):
     id: str
     name: str
-    status: Literal["pending", "active", "failed"]
+    status: TeamStatus
     role: Role
     workspace_id: str | None
     board_id: str

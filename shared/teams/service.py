@@ -1,5 +1,6 @@
 """Teams: founding, members, invitations by link, and who sees which events."""
 
+import contextlib
 import hmac
 from datetime import timedelta
 
@@ -10,9 +11,10 @@ from shared.core.errors import Conflict, Exists, Forbidden, NotFound
 from shared.core.live import LiveConnections
 from shared.core.permissions import Action, Role, allows
 from shared.core.ports import Delete, Put, Realtime
-from shared.core.resources import Subject
+from shared.core.resources import StartedTask, Subject
 from shared.core.store import Commit, Membership, Store, retry_stale
-from shared.core.teams import MemberRecord, TeamRecord, founding, team_group, team_partition
+from shared.core.teams import MemberRecord, TeamRecord, founding, team_group, team_partition, user_group
+from shared.tasks.deletions import Deletions
 from shared.tasks.runner import Runner
 from shared.teams.models import (
     Invitation,
@@ -41,12 +43,13 @@ class TeamService:
         repository: TeamRepository,
         access: Access,
         runner: Runner,
+        deletions: Deletions,
         realtime: Realtime,
         web_url: str,
     ) -> None:
         self._store, self._repository, self._access = store, repository, access
         self._runner, self._realtime, self._web_url = runner, realtime, web_url
-        self._live = LiveConnections(realtime)
+        self._live, self._deletions = LiveConnections(realtime), deletions
 
     async def create(self, principal: Principal, request: NewTeam) -> StartedTeam:
         """A team of its own, without a repository: a board for people."""
@@ -69,18 +72,25 @@ class TeamService:
     async def mine(self, principal: Principal) -> list[Team]:
         teams: list[Team] = []
         for team_id in await self._repository.team_ids(principal.user_id):
-            role = await self._access.role(principal.user_id, team_id)
-            if role is not None:
-                teams.append(_shown((await self._repository.team(team_id))[0], role))
+            with contextlib.suppress(NotFound):  # deleted, or not yet founded
+                teams.append(await self.get(principal, team_id))
         return sorted(teams, key=lambda team: team.created_at)
 
     async def get(self, principal: Principal, team_id: str) -> Team:
         role = await self._access.require(principal, team_id, Action.READ)
         return _shown((await self._repository.team(team_id))[0], role)
 
+    async def delete(self, principal: Principal, team_id: str) -> StartedTask:
+        """With everything in it. Conflict for the team of a workspace: that is deleted with it."""
+        await self._access.require_deletion(principal, team_id)
+        team, _ = await self._repository.team(team_id)
+        if team.workspace_id is not None:
+            raise Conflict("This team belongs to a workspace. Delete the workspace: its team goes with it.")
+        return await self._deletions.begin(principal, team_id, Subject(kind="team", id=team_id, name=team.name))
+
     async def connect(self, principal: Principal) -> RealtimeConnection:
         """A websocket that sees the caller's own events and those of the caller's teams."""
-        groups = [f"user.{principal.user_id}"] + [team_group(team.id) for team in await self.mine(principal)]
+        groups = [user_group(principal.user_id)] + [team_group(team.id) for team in await self.mine(principal)]
         url = await self._realtime.client_url(principal.user_id, groups, CONNECT_MINUTES)
         return RealtimeConnection(url=url, groups=groups)
 
@@ -203,7 +213,7 @@ class TeamService:
 
     async def preview(self, principal: Principal, token: str) -> InvitationPreview:
         team_id, record, _ = await self._invited(token)
-        team, _ = await self._repository.team(team_id)
+        team, _ = await self._open(team_id)
         return InvitationPreview(
             team_id=team_id,
             team_name=team.name,
@@ -214,13 +224,18 @@ class TeamService:
 
     async def accept(self, principal: Principal, token: str) -> Team:
         """Join by link; a member who follows it again keeps the role they have."""
-        team_id = await retry_stale(lambda: self._accept(principal, token))
+        try:
+            team_id = await retry_stale(lambda: self._accept(principal, token))
+        except NotFound:  # withdrawn, or its team deleted, while it was accepted
+            await self._forget_place(principal, token.split("-")[0])
+            raise
         return await self.get(principal, team_id)
 
     async def _accept(self, principal: Principal, token: str) -> str:
         team_id, record, etag = await self._invited(token)
         if await self._access.role(principal.user_id, team_id) is not None:
             return team_id
+        team, team_etag = await self._open(team_id)
         now = iso(self._store.clock.now())
         member = MemberRecord(
             user_id=principal.user_id, name=principal.name, email=principal.email, role=record.role, joined_at=now
@@ -231,6 +246,7 @@ class TeamService:
         ops = [
             Put(f"member/{principal.user_id}", member.json_body()),
             Put(f"invite/{record.id}", record.json_body(), etag),
+            Put("team", team.json_body(), team_etag),  # held on to: nobody joins a team that is being deleted
         ]
         joined = Membership(principal.user_id, team_group(team_id))
         try:
@@ -238,6 +254,17 @@ class TeamService:
         except Exists:
             return team_id
         return team_id
+
+    async def _open(self, team_id: str) -> tuple[TeamRecord, str]:
+        team, etag = await self._repository.team(team_id)
+        if team.status == "deleting":
+            raise NotFound("This team is being deleted. Nobody can join it any more.")
+        return team, etag
+
+    async def _forget_place(self, principal: Principal, team_id: str) -> None:
+        """The row that led them to a team they did not come to."""
+        if ids.is_plain(team_id) and await self._is_gone(principal.user_id, team_id):
+            await self._store.commit(Commit(f"portal/user/{principal.user_id}", [Delete(f"team/{team_id}")]))
 
     async def _invited(self, token: str) -> tuple[str, InvitationRecord, str]:
         parts = token.split("-")

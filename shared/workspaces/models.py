@@ -15,11 +15,16 @@ class NewWorkspace(Request):
     import_url: str | None = Field(None, max_length=2000)
 
 
+type WorkspaceStatus = Literal["pending", "active", "failed", "cancelled"]
+
+
 class WorkspaceRecord(Resource):
+    """That it is being deleted says its team's record."""
+
     id: str
     name: str
     slug: str
-    status: Literal["pending", "active", "failed"] = "pending"
+    status: WorkspaceStatus = "pending"
     team_id: str
     repository: RepositoryInfo | None = None
     import_url: str | None
@@ -32,7 +37,7 @@ class WorkspaceRecord(Resource):
 class Workspace(BaseModel):
     id: str
     name: str
-    status: Literal["pending", "active", "failed"]
+    status: WorkspaceStatus | Literal["deleting"]
     team_id: str
     board_id: str
     role: Role

@@ -1,20 +1,24 @@
 """Workspaces: created from a name, with their team, board, repository and agent."""
 
+import contextlib
 import re
+from typing import Literal
 from urllib.parse import SplitResult, urlsplit
 
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.clock import iso
-from shared.core.errors import Invalid, PlatformError
+from shared.core.errors import Invalid, NotFound, PlatformError
 from shared.core.permissions import Action, Role
 from shared.core.ports import Put
-from shared.core.resources import Subject
+from shared.core.resources import StartedTask, Subject
 from shared.core.store import Commit, Store
 from shared.core.teams import TeamRecord, founding
+from shared.tasks.deletions import Deletions
 from shared.tasks.runner import Runner
 from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceRecord
 from shared.workspaces.repository import WorkspaceRepository, workspace_partition
+from shared.workspaces.steps import DELETE_REPOSITORY
 
 
 class WorkspaceService:
@@ -24,10 +28,11 @@ class WorkspaceService:
         repository: WorkspaceRepository,
         access: Access,
         runner: Runner,
+        deletions: Deletions,
         import_schemes: tuple[str, ...],
     ) -> None:
         self._store, self._repository, self._access = store, repository, access
-        self._runner, self._import_schemes = runner, import_schemes
+        self._runner, self._deletions, self._import_schemes = runner, deletions, import_schemes
 
     async def create(self, principal: Principal, request: NewWorkspace) -> StartedWorkspace:
         """202: the workspace exists as `pending`, and a task provisions it."""
@@ -62,19 +67,34 @@ class WorkspaceService:
             follow = [*founding(team, principal), task]
             await self._store.commit(Commit(workspace_partition(workspace_id), [put], follow=follow))
         except PlatformError:
-            await self._repository.release_name(workspace.slug)
+            await self._repository.release_name(workspace.slug, workspace_id)
             raise
-        return StartedWorkspace(workspace=_shown(workspace, Role.OWNER), task_id=task_id)
+        return StartedWorkspace(workspace=_shown(workspace, Role.OWNER, team), task_id=task_id)
 
     async def get(self, principal: Principal, workspace_id: str) -> Workspace:
         workspace, _ = await self._repository.workspace(workspace_id)
         role = await self._access.require(principal, workspace.team_id, Action.READ)
-        return _shown(workspace, role)
+        return _shown(workspace, role, await self._repository.team(workspace.team_id))
 
     async def of_teams(self, principal: Principal, team_ids: list[str]) -> list[Workspace]:
         """The workspaces of these teams, in their order."""
-        found = [await self._repository.of_team(team_id) for team_id in team_ids]
-        return [await self.get(principal, workspace_id) for workspace_id in found if workspace_id]
+        teams = [await self._repository.team(team_id) for team_id in team_ids]
+        found: list[Workspace] = []
+        for workspace_id in [team.workspace_id for team in teams if team]:
+            if workspace_id:
+                with contextlib.suppress(NotFound):  # it has just been deleted
+                    found.append(await self.get(principal, workspace_id))
+        return found
+
+    async def delete(
+        self, principal: Principal, workspace_id: str, repository: Literal["keep", "delete"]
+    ) -> StartedTask:
+        """With its team, its board and everything on it. Its repository stays unless that is asked for."""
+        workspace, _ = await self._repository.workspace(workspace_id)
+        await self._access.require_deletion(principal, workspace.team_id)
+        subject = Subject(kind="workspace", id=workspace_id, name=workspace.name)
+        leave_out = () if repository == "delete" else (DELETE_REPOSITORY,)
+        return await self._deletions.begin(principal, workspace.team_id, subject, leave_out)
 
     def _import_source(self, url: str | None) -> str | None:
         if not url or not url.strip():
@@ -107,6 +127,8 @@ def _slug(name: str) -> str:
     return slug
 
 
-def _shown(workspace: WorkspaceRecord, role: Role) -> Workspace:
+def _shown(workspace: WorkspaceRecord, role: Role, team: TeamRecord | None) -> Workspace:
     shown = workspace.model_dump(exclude={"slug", "created_by"})
+    if team is None or team.status == "deleting":
+        shown |= {"status": "deleting", "task_id": team.task_id if team else workspace.task_id}
     return Workspace(**shown, role=role, board_id=ids.board_id(workspace.id))

@@ -19,7 +19,7 @@ from tests.unit.world import World
 
 ROOT = Path(__file__).parents[2]
 SHARED = sorted((ROOT / "shared").rglob("*.py"))
-_EVENT_TYPE = re.compile(r"(task|team|workspace|card|comment|board|agent|usage)\.[a-z]+")
+_EVENT_TYPE = re.compile(r"(task|team|workspace|card|comment|board|agent|usage)\.[a-z_]+")
 
 
 class TestSettings:

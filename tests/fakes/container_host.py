@@ -87,6 +87,7 @@ class FakeContainerHost:
                 yield LogChunk(str(number + 1), text)
 
     async def hosted(self, team_id: str | None = None) -> list[Hosted]:
+        self._answer()
         found = [Hosted(job.name, self._team_of[job.name], "job", job.status) for job in self._jobs.values()]
         found += [
             Hosted(each.name, self._team_of[each.name], "service", each.status) for each in self._services.values()
@@ -129,8 +130,11 @@ class FakeContainerHost:
             refusal, self.refusal = self.refusal, None
             raise refusal
 
-    def _check(self, name: str) -> None:
+    def _answer(self) -> None:
         if self.outage:
             raise self.outage
+
+    def _check(self, name: str) -> None:
+        self._answer()
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}", name):
             raise Invalid(f"{name!r} cannot be the name of a job or service.")

@@ -145,6 +145,25 @@ class World(StoreWorld):
         )
         return build(self.settings, ports)
 
+    def traces(self, *texts: str) -> list[str]:
+        """Every place, in any store or outside, that knows one of the texts."""
+        places = [
+            (f"{partition} {key}", raw)
+            for partition, rows in self.documents.partitions.items()
+            for key, (_, raw) in rows.items()
+        ]
+        places += [(subject, b"".join(lines)) for subject, lines in self.events.subjects.items() if lines]
+        places += list(self.blobs.blobs.items())
+        places += [(f"secret {name}", value.encode()) for name, value in self.secrets.secrets.items()]
+        places += [(f"host {name}", b"") for name in [*self.host.teams, *self.host._jobs, *self.host._services]]
+        places += [
+            (f"repository {hosted.repository.full_name}", hosted.description.encode())
+            for hosted in self.repositories.repositories.values()
+        ]
+        return sorted(
+            place for place, content in places if any(text in place or text.encode() in content for text in texts)
+        )
+
     # -- queues ---------------------------------------------------------------------------------
 
     async def pump(self, seconds: float = 0) -> None:

@@ -204,7 +204,11 @@ export interface paths {
         get: operations["get_team_api_teams__team_id__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Team
+         * @description With everything in it, whatever its state. Repeating it takes up a deletion that stopped.
+         */
+        delete: operations["delete_team_api_teams__team_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -360,7 +364,11 @@ export interface paths {
         get: operations["get_workspace_api_workspaces__workspace_id__get"];
         put?: never;
         post?: never;
-        delete?: never;
+        /**
+         * Delete Workspace
+         * @description With its team and its board, whatever its state. `repository`: what becomes of it and all that was pushed.
+         */
+        delete: operations["delete_workspace_api_workspaces__workspace_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -626,6 +634,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/tasks/{task_id}/cancel": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Cancel Task
+         * @description End it now and undo what it made, also of one that failed. Repeating it is fine. 409 once it has succeeded.
+         */
+        post: operations["cancel_task_api_tasks__task_id__cancel_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/tasks/{task_id}/retry": {
         parameters: {
             query?: never;
@@ -635,7 +663,10 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Retry Task */
+        /**
+         * Retry Task
+         * @description Go on with the step that failed, be it done or undone. A task that was undone begins anew.
+         */
         post: operations["retry_task_api_tasks__task_id__retry_post"];
         delete?: never;
         options?: never;
@@ -1534,6 +1565,49 @@ export interface components {
             date: string;
             usage: components["schemas"]["Usage"];
         };
+        /** DeletedData */
+        DeletedData: {
+            /** Team Id */
+            team_id: string;
+            /** Workspace Id */
+            workspace_id?: string | null;
+            /** Name */
+            name: string;
+        };
+        /** DeletedEvent */
+        DeletedEvent: {
+            /**
+             * Specversion
+             * @default 1.0
+             * @constant
+             */
+            specversion: "1.0";
+            /** Id */
+            id: string;
+            /**
+             * Source
+             * @default kanban-platform
+             */
+            source: string;
+            /** Time */
+            time: string;
+            /** Subject */
+            subject: string;
+            /** Sequence */
+            sequence: number;
+            /**
+             * Datacontenttype
+             * @default application/json
+             * @constant
+             */
+            datacontenttype: "application/json";
+            /**
+             * @description discriminator enum property added by openapi-typescript
+             * @enum {string}
+             */
+            type: "team.deleted" | "workspace.deleted";
+            data: components["schemas"]["DeletedData"];
+        };
         Detail: {
             [key: string]: unknown;
         };
@@ -1553,7 +1627,7 @@ export interface components {
             /** Patch */
             patch: string | null;
         };
-        Event: components["schemas"]["TaskEvent"] | components["schemas"]["ProvisionedEvent"] | components["schemas"]["CardEvent"] | components["schemas"]["CommentEvent"] | components["schemas"]["BoardEvent"] | components["schemas"]["RunEvent"] | components["schemas"]["ProgressEvent"] | components["schemas"]["UsageEvent"];
+        Event: components["schemas"]["TaskEvent"] | components["schemas"]["ProvisionedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["CardEvent"] | components["schemas"]["CommentEvent"] | components["schemas"]["BoardEvent"] | components["schemas"]["RunEvent"] | components["schemas"]["ProgressEvent"] | components["schemas"]["UsageEvent"];
         /**
          * EventPage
          * @description Events after a sequence, and the highest sequence there is.
@@ -2191,6 +2265,14 @@ export interface components {
             /** State */
             state: string;
         };
+        /**
+         * StartedTask
+         * @description Work that goes on after the answer: `GET /api/tasks/{task_id}`.
+         */
+        StartedTask: {
+            /** Task Id */
+            task_id: string;
+        };
         /** StartedTeam */
         StartedTeam: {
             team: components["schemas"]["Team"];
@@ -2228,7 +2310,7 @@ export interface components {
             finished_at?: string | null;
         };
         /** @enum {string} */
-        StepStatus: "pending" | "running" | "succeeded" | "failed";
+        StepStatus: "pending" | "running" | "succeeded" | "failed" | "undoing" | "undone";
         /** StoppedRuns */
         StoppedRuns: {
             /** Stopped */
@@ -2316,7 +2398,7 @@ export interface components {
              * @description discriminator enum property added by openapi-typescript
              * @enum {string}
              */
-            type: "task.completed" | "task.created" | "task.failed" | "task.progress";
+            type: "task.cancelled" | "task.completed" | "task.created" | "task.failed" | "task.progress" | "task.rolled_back";
             data: components["schemas"]["TaskData"];
         };
         /** TaskList */
@@ -2332,11 +2414,7 @@ export interface components {
             id: string;
             /** Name */
             name: string;
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "pending" | "active" | "failed";
+            status: components["schemas"]["TeamStatus"];
             role: components["schemas"]["Role"];
             /** Workspace Id */
             workspace_id: string | null;
@@ -2352,6 +2430,8 @@ export interface components {
             /** Items */
             items: components["schemas"]["Team"][];
         };
+        /** @enum {string} */
+        TeamStatus: "pending" | "active" | "failed" | "cancelled" | "deleting";
         /** TeamUsage */
         TeamUsage: {
             total: components["schemas"]["Usage"];
@@ -2472,11 +2552,8 @@ export interface components {
             id: string;
             /** Name */
             name: string;
-            /**
-             * Status
-             * @enum {string}
-             */
-            status: "pending" | "active" | "failed";
+            /** Status */
+            status: components["schemas"]["WorkspaceStatus"] | "deleting";
             /** Team Id */
             team_id: string;
             /** Board Id */
@@ -2497,6 +2574,8 @@ export interface components {
             /** Items */
             items: components["schemas"]["Workspace"][];
         };
+        /** @enum {string} */
+        WorkspaceStatus: "pending" | "active" | "failed" | "cancelled";
     };
     responses: never;
     parameters: never;
@@ -2940,6 +3019,37 @@ export interface operations {
             };
         };
     };
+    delete_team_api_teams__team_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedTask"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     list_members_api_teams__team_id__members_get: {
         parameters: {
             query?: never;
@@ -3306,6 +3416,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Workspace"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    delete_workspace_api_workspaces__workspace_id__delete: {
+        parameters: {
+            query?: {
+                repository?: "keep" | "delete";
+            };
+            header?: never;
+            path: {
+                workspace_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["StartedTask"];
                 };
             };
             /** @description Any error */
@@ -3970,6 +4113,37 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["EventPage"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    cancel_task_api_tasks__task_id__cancel_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                task_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            202: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Task"];
                 };
             };
             /** @description Any error */

@@ -3,7 +3,7 @@ import itertools
 import pytest
 
 from shared.core.access import Access, Principal
-from shared.core.errors import Forbidden, NotFound
+from shared.core.errors import Conflict, Forbidden, NotFound
 from shared.core.permissions import PERMISSIONS, Action, Role, allows
 from shared.core.ports import Put
 from tests.fakes import FakeDocuments
@@ -35,12 +35,42 @@ class TestPermissions:
         assert not allows(Role.ADMIN, Action.MANAGE_OWNERS)
 
 
+async def access_to(status: str, role: Role = Role.MEMBER) -> Access:
+    documents = FakeDocuments()
+    puts = [Put("team", {"status": status}), Put(f"member/{ADA.user_id}", {"role": role})]
+    await documents.commit(f"portal/team/{TEAM}", puts)
+    return Access(documents)
+
+
+class TestDeleting:
+    async def test_a_team_that_is_being_deleted_can_only_be_read(self) -> None:
+        access = await access_to("deleting", Role.OWNER)
+        for action in set(Action) - {Action.READ, Action.DELETE_TEAM}:
+            with pytest.raises(Conflict, match="being deleted"):
+                await access.require(ADA, TEAM, action)
+        assert await access.require(ADA, TEAM, Action.READ) == Role.OWNER
+
+    async def test_owners_and_administrators_of_the_platform_may_have_it_deleted(self) -> None:
+        grace = Principal("ugrace", "Grace", "g@contoso.test", platform_admin=True)
+        for status in ("pending", "active", "failed", "cancelled", "deleting"):
+            access = await access_to(status, Role.OWNER)
+            await access.require_deletion(ADA, TEAM)
+            await access.require_deletion(grace, TEAM)
+
+    @pytest.mark.parametrize("role", [Role.ADMIN, Role.MEMBER, Role.VIEWER])
+    async def test_others_may_not(self, role: Role) -> None:
+        with pytest.raises(Forbidden, match="delete team"):
+            await (await access_to("active", role)).require_deletion(ADA, TEAM)
+
+    async def test_strangers_do_not_learn_of_it(self) -> None:
+        with pytest.raises(NotFound):
+            await (await access_to("deleting")).require_deletion(Principal("ubob", "Bob", "b@contoso.test"), TEAM)
+
+
 class TestAccess:
     @pytest.fixture
     async def access(self) -> Access:
-        documents = FakeDocuments()
-        await documents.commit(f"portal/team/{TEAM}", [Put(f"member/{ADA.user_id}", {"role": "member"})])
-        return Access(documents)
+        return await access_to("active")
 
     async def test_a_member_may_do_what_their_role_allows(self, access: Access) -> None:
         assert await access.require(ADA, TEAM, Action.EDIT_CARDS) == Role.MEMBER

@@ -13,8 +13,23 @@ def plans() -> Mapping[str, Plan]:
 
 class TestPlans:
     def test_every_flow_is_there_under_its_own_name(self, plans: Mapping[str, Plan]) -> None:
-        assert set(plans) == {"team.create", "workspace.create", "workspace.import"}
+        assert set(plans) == {
+            "team.create",
+            "workspace.create",
+            "workspace.import",
+            "team.delete",
+            "workspace.delete",
+        }
         assert all(name == plan.name for name, plan in plans.items())
+
+    def test_every_creation_can_be_undone_and_no_deletion(self, plans: Mapping[str, Plan]) -> None:
+        assert {name for name, plan in plans.items() if plan.undoable} == {
+            "team.create",
+            "workspace.create",
+            "workspace.import",
+        }
+        for name, plan in plans.items():
+            assert all(step.undo for step in plan.steps) is not name.endswith(".delete")
 
     def test_names_of_steps_are_unique_in_a_plan(self, plans: Mapping[str, Plan]) -> None:
         for plan in plans.values():

@@ -1,12 +1,13 @@
 """What tests of several folders share: one local cloud for a whole session, and the people who use it."""
 
+import os
 import shutil
 from collections.abc import AsyncGenerator, Generator
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.flows.world import Person, make_workspace, on_docker, started_cloud
+from tests.flows.world import Person, git, make_workspace, on_docker, started_cloud
 from tests.requires import require
 
 if TYPE_CHECKING:
@@ -89,3 +90,16 @@ async def grace(cloud: Any) -> AsyncGenerator[Person]:
 async def workspace(ada: Person) -> dict[str, Any]:
     """Ada's workspace, made from the template."""
     return await make_workspace(ada, "Shared Workspace")
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A repository that takes some seconds to import."""
+    folder = tmp_path_factory.mktemp("large")
+    git(folder, "init", "-q", "-b", "main")
+    for number in range(12):
+        (folder / f"{number}.bin").write_bytes(os.urandom(8_000_000))
+    git(folder, "config", "core.compression", "0")  # whoever imports it has to compress it
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "Everything")
+    return folder.as_uri()

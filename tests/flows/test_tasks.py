@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from tests.flows.world import (
     Json,
     Person,
     finished_task,
-    git,
     join,
     make_card,
     make_team,
@@ -32,18 +30,6 @@ from tests.flows.world import (
 )
 
 SLOW_CARD = "Run: `sleep 60`\n"
-
-
-@pytest.fixture(scope="module")
-def large(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A repository that takes some seconds to import."""
-    folder = tmp_path_factory.mktemp("large")
-    git(folder, "init", "-q", "-b", "main")
-    for number in range(24):
-        (folder / f"{number}.bin").write_bytes(os.urandom(8_000_000))
-    git(folder, "add", ".")
-    git(folder, "commit", "-q", "-m", "Everything")
-    return folder.as_uri()
 
 
 async def begin(person: Person, name: str, import_url: str | None = None) -> Json:

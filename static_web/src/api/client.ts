@@ -15,7 +15,7 @@ export const api = {
   get: <Result>(path: string, options?: Options) => request<Result>("GET", path, options),
   post: <Result>(path: string, options?: Options) => request<Result>("POST", path, options),
   patch: <Result>(path: string, options?: Options) => request<Result>("PATCH", path, options),
-  delete: (path: string) => request<undefined>("DELETE", path),
+  delete: <Answer = undefined>(path: string) => request<Answer>("DELETE", path),
 };
 
 async function request<Result>(method: string, path: string, options: Options = {}): Promise<Result> {

@@ -10,6 +10,8 @@ export const keys = {
   invitations: (teamId: string) => ["invitations", teamId] as const,
   invitation: (token: string) => ["invitation", token] as const,
   task: (id: string) => ["task", id] as const,
+  /** The name of what was deleted while its board was known. */
+  gone: (boardId: string) => ["gone", boardId] as const,
   board: (id: string) => ["board", id] as const,
   search: (boardId: string, query: string) => ["search", boardId, query] as const,
   card: (id: string) => ["card", id] as const,

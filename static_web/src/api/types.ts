@@ -25,6 +25,7 @@ export type InvitationPreview = Answer<"InvitationPreview">;
 export type StartedTeam = Answer<"StartedTeam">;
 
 export type Workspace = Answer<"Workspace">;
+export type StartedTask = Answer<"StartedTask">;
 export type StartedWorkspace = Answer<"StartedWorkspace">;
 export type ProvisioningStatus = Workspace["status"];
 

@@ -22,4 +22,17 @@ describe("CacheStore", () => {
     expect(cache.getQueryData(keys.card(CARD))).toMatchObject({ run: { id: "run_1", status: "queued" } });
     expect(cache.getQueryState(keys.card(CARD))?.isInvalidated).toBe(true);
   });
+
+  it("drops a deleted workspace from the lists, and remembers its name for whoever looks at its board", () => {
+    const cache = new QueryClient();
+    cache.setQueryData(keys.workspaces, []);
+    cache.setQueryData(keys.teams, []);
+    cache.setQueryData(keys.board("board_w1"), { board: { sequence: 1 }, cards: [] });
+    const store = new CacheStore(cache);
+    store.spread(event("team.deleted", { team_id: "t1", workspace_id: "w1", name: "Rockets" }));
+    expect(cache.getQueryData(keys.gone("board_w1"))).toBe("Rockets");
+    for (const key of [keys.workspaces, keys.teams, keys.board("board_w1")]) {
+      expect(cache.getQueryState(key)?.isInvalidated).toBe(true);
+    }
+  });
 });

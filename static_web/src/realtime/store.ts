@@ -63,10 +63,16 @@ export class CacheStore implements SubjectStore {
       case "task.created":
       case "task.completed":
       case "task.failed":
+      case "task.rolled_back":
+      case "task.cancelled":
       case "team.provisioned":
       case "workspace.provisioned":
         void this.cache.invalidateQueries({ queryKey: keys.workspaces });
         void this.cache.invalidateQueries({ queryKey: keys.teams });
+        return;
+      case "workspace.deleted":
+      case "team.deleted":
+        this.forget(event);
         return;
       case "usage.recorded":
         this.showUsage(event.data);
@@ -79,6 +85,16 @@ export class CacheStore implements SubjectStore {
       case "agent.cancelled":
         this.showRun(event);
     }
+  }
+
+  /** Lists drop it; a page that shows it says that it is gone. */
+  private forget({ type, data }: Extract<KnownEvent, { type: "team.deleted" | "workspace.deleted" }>): void {
+    const boardId = `board_${data.workspace_id ?? data.team_id}`;
+    this.cache.setQueryData(keys.gone(boardId), data.name);
+    if (type === "workspace.deleted") return; // its team follows at once
+    void this.cache.invalidateQueries({ queryKey: keys.workspaces });
+    void this.cache.invalidateQueries({ queryKey: keys.teams });
+    void this.cache.invalidateQueries({ queryKey: keys.board(boardId) });
   }
 
   private refreshCard(id: string): void {

@@ -6,12 +6,14 @@ interface Props {
   title: string;
   children: ReactNode;
   confirm: string;
+  /** What the button says that leaves everything as it is. */
+  keep?: string;
   busy?: boolean;
   onConfirm: () => void;
   onClose: () => void;
 }
 
-export function ConfirmModal({ opened, title, children, confirm, busy = false, onConfirm, onClose }: Props) {
+export function ConfirmModal({ opened, title, children, confirm, keep = "Cancel", busy = false, onConfirm, onClose }: Props) {
   return (
     <Modal opened={opened} onClose={onClose} title={title} centered>
       <Text size="sm" mb="lg">
@@ -19,7 +21,7 @@ export function ConfirmModal({ opened, title, children, confirm, busy = false, o
       </Text>
       <Group justify="flex-end">
         <Button variant="default" onClick={onClose}>
-          Cancel
+          {keep}
         </Button>
         <Button color="red" loading={busy} onClick={onConfirm}>
           {confirm}

@@ -115,6 +115,7 @@ export const IconAlertCircle = icon("M3 12a9 9 0 1 0 18 0a9 9 0 0 0 -18 0", "M12
 export const IconInfoCircle = icon("M3 12a9 9 0 1 0 18 0a9 9 0 0 0 -18 0", "M12 9h.01", "M11 12h1v4h1");
 export const IconCheck = icon("M5 12l5 5l10 -10");
 export const IconX = icon("M18 6l-12 12", "M6 6l12 12");
+export const IconArrowBackUp = icon("M9 14l-4 -4l4 -4", "M5 10h11a4 4 0 1 1 0 8h-1");
 export const IconTrash = icon(
   "M4 7l16 0",
   "M10 11l0 6",

@@ -1,10 +1,34 @@
 import { Alert, Anchor, Code, Group, Modal, Stack, Text } from "@mantine/core";
+import { Link } from "@tanstack/react-router";
 import { useState } from "react";
 
-import type { BoardAgents } from "@/api/types";
-import { IconAlertTriangle, IconBulb, IconShieldOff } from "@/app/ui/icons";
+import type { Board, BoardAgents } from "@/api/types";
+import { IconAlertTriangle, IconBulb, IconShieldOff, IconTrash } from "@/app/ui/icons";
 
 import classes from "./Banners.module.css";
+
+export function DeletingBanner({ board }: { board: Board }) {
+  return (
+    <Stack className={classes.banners ?? ""}>
+      <Alert color="orange" variant="light" icon={<IconTrash />} p="xs" role="status">
+        <Text size="sm">
+          <b>{board.name} is being deleted.</b> Nothing here can be changed any more.{" "}
+          <Anchor inherit renderRoot={(props) => <PlaceLink board={board} {...props} />}>
+            See how far it is
+          </Anchor>
+        </Text>
+      </Alert>
+    </Stack>
+  );
+}
+
+function PlaceLink({ board, ...props }: { board: Board }) {
+  return board.workspace_id === null ? (
+    <Link to="/teams/$teamId" params={{ teamId: board.team_id }} {...props} />
+  ) : (
+    <Link to="/workspaces/$workspaceId" params={{ workspaceId: board.workspace_id }} {...props} />
+  );
+}
 
 /** What people must know about this board's agents before they trust them. */
 export function Banners({ agents }: { agents: BoardAgents }) {

@@ -1,14 +1,16 @@
 import { ActionIcon, Anchor, Button, CloseButton, Group, Menu, Select, Text, TextInput, Title } from "@mantine/core";
 import { useMutation } from "@tanstack/react-query";
+import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
 import type { Board } from "@/api/types";
-import { mayEdit } from "@/app/permissions";
+import { mayDelete, mayEdit } from "@/app/permissions";
 import { plural } from "@/app/ui/format";
-import { IconDots, IconGitBranch, IconPlayerStop, IconSearch, IconTag, IconUsers } from "@/app/ui/icons";
+import { IconDots, IconGitBranch, IconPlayerStop, IconSearch, IconTag, IconTrash, IconUsers } from "@/app/ui/icons";
 import { notifyDone, notifyError } from "@/app/ui/notify";
 import { stopAgents } from "@/features/teams/api/teams";
 import { MembersModal } from "@/features/teams/components/MembersModal";
+import { DeletePlaceModal } from "@/features/workspaces/components/DeletePlaceModal";
 
 import type { Filter } from "../api/filter";
 import classes from "./BoardHeader.module.css";
@@ -78,7 +80,7 @@ export function BoardHeader({ board, filter, onFilter, shown, total }: Props) {
         <Button variant="default" size="sm" leftSection={<IconUsers size={16} />} onClick={() => setShowsMembers(true)}>
           Members
         </Button>
-        {mayEdit(board.role) && <MoreMenu teamId={board.team_id} />}
+        {mayEdit(board.role) && <MoreMenu board={board} />}
       </Group>
       {showsMembers && (
         <MembersModal
@@ -92,24 +94,46 @@ export function BoardHeader({ board, filter, onFilter, shown, total }: Props) {
   );
 }
 
-function MoreMenu({ teamId }: { teamId: string }) {
+function MoreMenu({ board }: { board: Board }) {
+  const [deleting, setDeleting] = useState(false);
+  const navigate = useNavigate();
+  const kind = board.workspace_id === null ? "team" : "workspace";
   const stop = useMutation({
-    mutationFn: () => stopAgents(teamId),
+    mutationFn: () => stopAgents(board.team_id),
     onSuccess: ({ stopped }) => notifyDone(stopped === 0 ? "No agent was running." : `${plural(stopped, "agent")} stopped.`),
     onError: (error) => notifyError("The agents were not stopped", error),
   });
+  const showProgress = () =>
+    board.workspace_id === null
+      ? void navigate({ to: "/teams/$teamId", params: { teamId: board.team_id } })
+      : void navigate({ to: "/workspaces/$workspaceId", params: { workspaceId: board.workspace_id } });
   return (
-    <Menu position="bottom-end">
-      <Menu.Target>
-        <ActionIcon variant="default" size="lg" aria-label="More actions for this board" loading={stop.isPending}>
-          <IconDots />
-        </ActionIcon>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <Menu.Item color="red" leftSection={<IconPlayerStop size={16} />} onClick={() => stop.mutate()}>
-          Stop all agents of this team
-        </Menu.Item>
-      </Menu.Dropdown>
-    </Menu>
+    <>
+      <Menu position="bottom-end">
+        <Menu.Target>
+          <ActionIcon variant="default" size="lg" aria-label="More actions for this board" loading={stop.isPending}>
+            <IconDots />
+          </ActionIcon>
+        </Menu.Target>
+        <Menu.Dropdown>
+          <Menu.Item color="red" leftSection={<IconPlayerStop size={16} />} onClick={() => stop.mutate()}>
+            Stop all agents of this team
+          </Menu.Item>
+          {mayDelete(board.role) && (
+            <Menu.Item color="red" leftSection={<IconTrash size={16} />} onClick={() => setDeleting(true)}>
+              Delete this {kind}
+            </Menu.Item>
+          )}
+        </Menu.Dropdown>
+      </Menu>
+      {deleting && (
+        <DeletePlaceModal
+          kind={kind}
+          place={{ id: board.workspace_id ?? board.team_id, name: board.name }}
+          onStarted={showProgress}
+          onClose={() => setDeleting(false)}
+        />
+      )}
+    </>
   );
 }

@@ -8,12 +8,13 @@ import { isProblem } from "@/api/problem";
 import type { BoardView } from "@/api/types";
 import { mayEdit } from "@/app/permissions";
 import { ErrorBoundary, Failure } from "@/app/ui/ErrorBoundary";
-import { membersQuery } from "@/features/teams/api/teams";
+import { Gone, useGone } from "@/app/ui/Gone";
+import { membersQuery, teamQuery } from "@/features/teams/api/teams";
 
 import { boardQuery, searchQuery } from "../api/board";
 import { matches, type Filter } from "../api/filter";
 import { AddColumn } from "./AddColumn";
-import { Banners } from "./Banners";
+import { Banners, DeletingBanner } from "./Banners";
 import { BoardHeader } from "./BoardHeader";
 import classes from "./BoardPage.module.css";
 import { ColumnRegion } from "./ColumnRegion";
@@ -21,6 +22,8 @@ import { useBoardDragging } from "./useBoardDragging";
 
 export function BoardPage({ boardId }: { boardId: string }) {
   const view = useQuery(boardQuery(boardId));
+  const gone = useGone(boardId, { data: view.data?.board, error: view.error });
+  if (gone) return <Gone name={gone} />;
   // Whoever is removed from the team must not go on with what was shown until then.
   if (view.error && (!view.data || isProblem(view.error, 404))) {
     return <Failure title="This board cannot be shown" error={view.error} onRetry={() => void view.refetch()} />;
@@ -43,12 +46,15 @@ function LoadedBoard({ view }: { view: BoardView }) {
   const shown = useFilteredCards(view, filter);
   const members = useQuery(membersQuery(board.team_id));
   const names = useMemo(() => new Map(members.data?.map(({ user_id, name }) => [user_id, name])), [members.data]);
-  const editable = mayEdit(board.role);
+  const team = useQuery(teamQuery(board.team_id));
+  const deleting = team.data?.status === "deleting";
+  const editable = mayEdit(board.role) && !deleting;
   const scroller = useBoardDragging(board.id, editable);
   return (
     <Box className={classes.page ?? ""}>
       <title>{`${board.name} · Kanban Platform`}</title>
       <BoardHeader board={board} filter={filter} onFilter={setFilter} shown={shown.length} total={cards.length} />
+      {deleting && <DeletingBanner board={board} />}
       <Banners agents={board.agents} />
       <ErrorBoundary region="The board">
         <div className={classes.columns} ref={scroller}>

@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
-import type { Invitation, InvitationPreview, Member, Page, Role, StartedTeam, Team } from "@/api/types";
+import type { Invitation, InvitationPreview, Member, Page, Role, StartedTask, StartedTeam, Team } from "@/api/types";
 
 export const teamsQuery = queryOptions({
   queryKey: keys.teams,
@@ -13,6 +13,8 @@ export const teamQuery = (id: string) =>
   queryOptions({ queryKey: keys.team(id), queryFn: () => api.get<Team>(`/teams/${id}`) });
 
 export const createTeam = (name: string) => api.post<StartedTeam>("/teams", { body: { name } });
+
+export const deleteTeam = (id: string) => api.delete<StartedTask>(`/teams/${id}`);
 
 export const membersQuery = (teamId: string) =>
   queryOptions({

@@ -2,7 +2,7 @@ import { queryOptions } from "@tanstack/react-query";
 
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
-import type { Page, StartedWorkspace, Task, TaskStatus, Workspace } from "@/api/types";
+import type { Page, StartedTask, StartedWorkspace, Task, TaskStatus, Workspace } from "@/api/types";
 import { newest } from "@/realtime/apply";
 
 export const workspacesQuery = queryOptions({
@@ -27,6 +27,16 @@ export const taskQuery = (id: string) =>
 
 export const retryTask = (id: string) => api.post<Task>(`/tasks/${id}/retry`);
 
-const FAILED: TaskStatus[] = ["failed", "rolling_back", "rolled_back", "cancelled", "needs_attention"];
+export const cancelTask = (id: string) => api.post<Task>(`/tasks/${id}/cancel`);
 
+export type RepositoryChoice = "keep" | "delete";
+
+export const deleteWorkspace = (id: string, repository: RepositoryChoice) =>
+  api.delete<StartedTask>(`/workspaces/${id}?repository=${repository}`);
+
+const AT_WORK: TaskStatus[] = ["pending", "running", "rolling_back"];
+const FAILED: TaskStatus[] = ["failed", "rolled_back", "needs_attention"];
+
+export const isAtWork = (status: TaskStatus) => AT_WORK.includes(status);
 export const hasFailed = (status: TaskStatus) => FAILED.includes(status);
+export const isDeletion = ({ plan }: Task) => plan.endsWith(".delete");

@@ -80,17 +80,25 @@ function Place({ status, role, link, createdAt, children }: PlaceProps) {
   );
 }
 
+const STATUSES: Record<ProvisioningStatus, [label: string, color: string]> = {
+  pending: ["Setting up", "brand"],
+  active: ["Active", "teal"],
+  failed: ["Failed", "red"],
+  cancelled: ["Cancelled", "gray"],
+  deleting: ["Deleting", "orange"],
+};
+
 function Status({ status }: { status: ProvisioningStatus }) {
-  if (status === "pending") {
-    return (
-      <Badge variant="light" leftSection={<Loader size={10} />} style={{ flexShrink: 0 }}>
-        Setting up
-      </Badge>
-    );
-  }
+  const [label, color] = STATUSES[status];
+  const changing = status === "pending" || status === "deleting";
   return (
-    <Badge variant="light" color={status === "active" ? "teal" : "red"} style={{ flexShrink: 0 }}>
-      {status === "active" ? "Active" : "Failed"}
+    <Badge
+      variant="light"
+      color={color}
+      style={{ flexShrink: 0 }}
+      {...(changing && { leftSection: <Loader size={10} color={color} /> })}
+    >
+      {label}
     </Badge>
   );
 }

@@ -1,20 +1,25 @@
-import { Alert, Box, Button, Group, Loader, Paper, Progress, Stack, Text, ThemeIcon } from "@mantine/core";
-import { useMutation, useQueryClient } from "@tanstack/react-query";
+import { Box, Group, Loader, Paper, Progress, Stack, Text, ThemeIcon } from "@mantine/core";
 
 import type { Task, TaskStep } from "@/api/types";
 import { elapsed } from "@/app/ui/format";
-import { IconAlertCircle, IconCheck, IconCircleDashed, IconRefresh, IconX } from "@/app/ui/icons";
-import { notifyError } from "@/app/ui/notify";
+import { IconArrowBackUp, IconCheck, IconCircleDashed, IconX } from "@/app/ui/icons";
 import { useNow } from "@/app/ui/useNow";
 
-import { hasFailed, retryTask, taskQuery } from "../api/workspaces";
+import { isAtWork } from "../api/workspaces";
 import { overallProgress } from "./progress";
+import { TaskOutcome } from "./TaskOutcome";
 
-export function TaskProgress({ task, onRetried }: { task: Task; onRetried: () => void }) {
-  const now = useNow(task.status === "pending" || task.status === "running");
-  const failed = hasFailed(task.status);
+interface Props {
+  task: Task;
+  /** Whether this person may cancel and retry it. */
+  manages: boolean;
+  onChanged: () => void;
+}
+
+export function TaskProgress({ task, manages, onChanged }: Props) {
+  const atWork = isAtWork(task.status);
+  const now = useNow(atWork);
   const overall = Math.round(overallProgress(task) * 100);
-  const color = failed ? "red" : task.status === "succeeded" ? "teal" : "brand";
   return (
     <Paper withBorder p="lg" radius="lg" bg="var(--kb-surface)">
       <Stack gap="lg">
@@ -27,8 +32,8 @@ export function TaskProgress({ task, onRetried }: { task: Task; onRetried: () =>
           </Group>
           <Progress
             value={overall}
-            color={color}
-            animated={!failed && task.status !== "succeeded"}
+            color={COLORS[task.status]}
+            animated={atWork}
             aria-label="Overall progress"
           />
         </Stack>
@@ -37,31 +42,49 @@ export function TaskProgress({ task, onRetried }: { task: Task; onRetried: () =>
             <Step key={step.name} step={step} now={now} />
           ))}
         </Stack>
-        {failed && <Failed task={task} onRetried={onRetried} />}
+        <TaskOutcome task={task} manages={manages} onChanged={onChanged} />
       </Stack>
     </Paper>
   );
 }
 
+const COLORS: Record<Task["status"], string> = {
+  pending: "brand",
+  running: "brand",
+  succeeded: "teal",
+  failed: "red",
+  rolling_back: "orange",
+  rolled_back: "red",
+  cancelled: "gray",
+  needs_attention: "orange",
+};
+
 function Step({ step, now }: { step: TaskStep; now: number }) {
+  const busy = step.status === "running" || step.status === "undoing";
   return (
     <Group component="li" align="flex-start" wrap="nowrap" gap="sm" aria-label={`${step.title}: ${step.status}`}>
       <StepIcon status={step.status} />
       <Box flex={1} miw={0} pt={2}>
         <Group justify="space-between" wrap="nowrap" gap="xs">
-          <Text size="sm" fw={step.status === "running" ? 600 : 450} {...(step.status === "pending" && { c: "dimmed" })}>
+          <Text
+            size="sm"
+            fw={busy ? 600 : 450}
+            {...(step.status === "pending" && { c: "dimmed" })}
+            {...(step.status === "undone" && { c: "dimmed", td: "line-through" })}
+          >
             {step.title}
           </Text>
           <Text size="xs" c="dimmed" style={{ whiteSpace: "nowrap", fontVariantNumeric: "tabular-nums" }}>
+            {UNDOING[step.status]}
             {step.started_at !== null && elapsed(step.started_at, step.finished_at, now)}
           </Text>
         </Group>
-        {step.note && step.status === "running" && (
+        {step.note && busy && (
           <Text size="xs" c="dimmed" mt={2}>
             {step.note}
           </Text>
         )}
-        {step.status === "running" && step.attempts > 1 && (
+        {busy && step.attempts > 1 && (
           <Text size="xs" c="dimmed" mt={2}>
             Attempt {step.attempts}
           </Text>
@@ -71,7 +94,7 @@ function Step({ step, now }: { step: TaskStep; now: number }) {
             {step.error}
           </Text>
         )}
-        {step.status === "running" && (
+        {busy && (
           <Progress
             mt={6}
             size="sm"
@@ -86,11 +109,13 @@ function Step({ step, now }: { step: TaskStep; now: number }) {
   );
 }
 
+const UNDOING: Partial<Record<TaskStep["status"], string>> = { undoing: "Undoing ", undone: "Undone " };
+
 function StepIcon({ status }: { status: TaskStep["status"] }) {
-  if (status === "running") {
+  if (status === "running" || status === "undoing") {
     return (
-      <ThemeIcon variant="light" radius="xl" size={26}>
-        <Loader size={14} />
+      <ThemeIcon variant="light" radius="xl" size={26} {...(status === "undoing" && { color: "orange" })}>
+        <Loader size={14} {...(status === "undoing" && { color: "orange" })} />
       </ThemeIcon>
     );
   }
@@ -99,39 +124,12 @@ function StepIcon({ status }: { status: TaskStep["status"] }) {
       pending: ["gray", IconCircleDashed],
       succeeded: ["teal", IconCheck],
       failed: ["red", IconX],
+      undone: ["gray", IconArrowBackUp],
     } as const
   )[status];
   return (
     <ThemeIcon variant="light" radius="xl" size={26} color={color}>
       <Icon size={15} />
     </ThemeIcon>
-  );
-}
-
-function Failed({ task, onRetried }: { task: Task; onRetried: () => void }) {
-  const cache = useQueryClient();
-  const retry = useMutation({
-    mutationFn: () => retryTask(task.id),
-    onSuccess: (retried) => {
-      cache.setQueryData(taskQuery(task.id).queryKey, retried);
-      onRetried();
-    },
-    onError: (error) => notifyError("The retry did not start", error),
-  });
-  return (
-    <Alert color="red" icon={<IconAlertCircle />} title="This did not work">
-      <Stack gap="sm" align="flex-start">
-        <Text size="sm">{task.error ?? "A step failed; see above."}</Text>
-        <Button
-          size="xs"
-          color="red"
-          leftSection={<IconRefresh size={16} />}
-          loading={retry.isPending}
-          onClick={() => retry.mutate()}
-        >
-          Retry
-        </Button>
-      </Stack>
-    </Alert>
   );
 }

@@ -21,7 +21,17 @@ from shared.adapters.jwt_tokens import JwtTokens
 from shared.core import ids
 from shared.core.clock import SystemClock
 from shared.core.ports import Put
-from tests.flows.world import Json, Person, finished_run, join, make_workspace, run_card, started_cloud, stored
+from tests.flows.world import (
+    Json,
+    Person,
+    finished_run,
+    join,
+    make_team,
+    make_workspace,
+    run_card,
+    started_cloud,
+    stored,
+)
 
 EXAMPLES = int(os.environ.get("KANBAN_FUZZ_EXAMPLES", "2"))
 SEED = "20261125"
@@ -56,6 +66,7 @@ NEVER_ACCEPTED = {
     "PATCH /api/teams/{team_id}/members/{user_id}": "the only owner stays owner",
     "DELETE /api/teams/{team_id}/members/{user_id}": "the only owner stays",
     "DELETE /api/teams/{team_id}/invitations/{invitation_id}": "needs an invitation",
+    "POST /api/tasks/{task_id}/cancel": "the task has succeeded",
     "POST /api/tasks/{task_id}/retry": "the task has succeeded",
     "POST /api/runs/{run_id}/retry": "its card is in review",
     "POST /api/runs/{run_id}/start": "another container has it",
@@ -72,6 +83,8 @@ class Place:
     names: dict[str, str]
     tokens: dict[str, str]
     """Authorization by whose it is."""
+    doomed: dict[str, str]
+    """What may be deleted, by the operation that does."""
     runs: dict[str, tuple[str, str]]
     """A run under way and its token: one for all that containers do, one to be completed."""
 
@@ -106,7 +119,11 @@ async def _furnished(cloud: LocalCloud, grace: Person, bob: Person) -> Place:
     for name, person in (("owner", grace), ("viewer", bob)):
         tokens[name] = f"Bearer {(await person.post('/api/auth/tokens', {'name': name}))['token']}"
     runs = {name: await _under_way(cloud, workspace["id"], run["id"]) for name in ("all", "complete")}
-    return Place(cloud, await grace.get("/api/openapi.json"), names, tokens, runs)
+    doomed = {
+        "DELETE /api/teams/{team_id}": (await make_team(grace, "Doomed"))["id"],
+        "DELETE /api/workspaces/{workspace_id}": (await make_workspace(grace, "Doomed"))["id"],
+    }
+    return Place(cloud, await grace.get("/api/openapi.json"), names, tokens, doomed, runs)
 
 
 async def _under_way(cloud: LocalCloud, scope: str, finished: str) -> tuple[str, str]:
@@ -134,6 +151,10 @@ def configuration(place: Place, who: str) -> str:
     for operation in RULES:
         lines += ["[[operations]]", f"include-name = {_text(operation)}", "[operations.checks]"]
         lines += [f"positive_data_acceptance.expected-statuses = {[*accepted, 400, 422]}"]
+    for operation, doomed in place.doomed.items():
+        name = operation.partition("{")[2].rstrip("}")
+        lines += ["[[operations]]", f"include-name = {_text(operation)}"]
+        lines += [f'parameters = {{ "path.{name}" = {_text(doomed)} }}']
     if who != "nobody":
         lines += _operation("^POST /api/runs/.*/(start|events|git-credentials|comments)$", *place.runs["all"])
         lines += _operation("^POST /api/runs/.*/complete$", *place.runs["complete"])

@@ -132,6 +132,9 @@ class TestCancel:
             assert (await bob.refused("POST", f"/api/tasks/{team['task_id']}/{action}"))["status"] == 403
             assert (await grace.refused("POST", f"/api/tasks/{team['task_id']}/{action}"))["status"] == 404
         assert (await bob.refused("DELETE", f"/api/teams/{team['id']}"))["status"] == 403
+        workspace = await make_workspace(ada, "Rights too")
+        await join(ada, workspace["team_id"], bob, "admin")
+        assert (await bob.refused("DELETE", f"/api/workspaces/{workspace['id']}"))["status"] == 403
 
 
 class TestRefused:

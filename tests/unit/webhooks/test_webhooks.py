@@ -130,7 +130,6 @@ class TestDeliver:
             with_data(board_id="board_w9999999999"),
             with_data(board_id="../.."),
             with_data(card=EVENT["data"]["card"] | {"id": "card_w9999999999_1"}),
-            with_data(card=EVENT["data"]["card"] | {"board_id": "board_w9999999999"}),
             with_data(card=EVENT["data"]["card"] | {"id": "nonsense"}),
         ],
     )

@@ -92,6 +92,10 @@ class TestContainer:
         assert printed.count("refused") == len(tries)
         assert "No such file or directory" in printed
 
+    async def test_gives_its_token_to_no_command(self, owner: Person, place: Json):
+        printed = await _tried(owner, place, "grep -l RUN_TOKEN /proc/[0-9]*/environ", "env | grep TOKEN")
+        assert "Permission denied" in printed
+
     async def test_without_its_image_the_run_says_what_is_missing(self, cloud_parts: None, tmp_path: Path):
         gone = {"AGENT_IMAGE": "kanban-agent:gone"}
         async with (

@@ -338,19 +338,14 @@ def _with(event: Json, **data: Any) -> Json:
 async def foreign_messages(queue: str, mine: Place, theirs: Place, api_url: str) -> list[Json]:
     """Whatever mixes `mine` with `theirs` in a message of this queue. A queue without such messages fails."""
     event, of_mine, of_theirs = await moved(theirs), mine.names, theirs.names
-    their_card_here = _with(
-        event,
-        team_id=mine.team,
-        board_id=of_mine["board_id"],
-        card=event["data"]["card"] | {"board_id": of_mine["board_id"]},
-    )
+    their_card_here = _with(event, team_id=mine.team, board_id=of_mine["board_id"])
     match queue:
         case "provisioning":
             return [{"version": 1, "task_id": of_theirs["task_id"], "epoch": 1, "team_id": mine.team}]
         case "agent-runs":
             other_team = {"version": 1, "run_id": theirs.live_run, "epoch": 1, "team_id": mine.team}
             lost = {"version": 1, "reason": "x", "undelivered": their_card_here}
-            return [other_team, lost, lost | {"undelivered": _with(event, board_id=of_mine["board_id"])}]
+            return [other_team, lost]
         case "webhooks":
             url = f"{api_url}/api/agents/{of_mine['agent_id']}/webhook"
             secret = deliveries.secret_name(mine.workspace["id"])

@@ -31,7 +31,6 @@ EVENT = CardEvent(
         from_column="ready",
         card=CardSummary(
             id=f"card_{SCOPE}_1",
-            board_id=f"board_{SCOPE}",
             column_id="progress",
             rank="a",
             title="Ünïcode",

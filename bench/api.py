@@ -22,7 +22,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bench.boards import PEERS, STORES, Bench, full_board, leave_first_core, pin, rss_mb, started
+from bench.boards import (
+    PEERS,
+    STORES,
+    Bench,
+    Board,
+    connector,
+    fill,
+    full_board,
+    leave_first_core,
+    pin,
+    rss_mb,
+    started,
+)
 from bench.report import Row, report
 from local.child import Child, accepts_connections
 from local.cloud import ROOT
@@ -64,7 +76,7 @@ def main() -> None:
 
 
 async def _run(folder: Path, stores: list[str], growth: tuple[int, ...]) -> list[Row]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
+    async with aiohttp.ClientSession(connector=connector()) as http:
         rows: list[Row] = []
         for store in stores:
             rows += await _ours(http, folder / store, store, growth)
@@ -75,17 +87,13 @@ async def _run(folder: Path, stores: list[str], growth: tuple[int, ...]) -> list
 async def _ours(http: aiohttp.ClientSession, folder: Path, store: str, growth: tuple[int, ...]) -> list[Row]:
     name = STORES[store]
     async with started(folder, store) as bench:
-        rows = await _measure(Subject(name, bench.pid, await _calls(http, bench, CARDS)))
+        rows = await _measure(Subject(name, bench.pid, _calls(http, bench, await full_board(bench, CARDS))))
         for cards in growth:
-            calls = await _calls(http, bench, cards)
-            if cards > MOST_TO_GROW:
-                calls[CREATE] = (await _calls(http, bench, MOST_TO_GROW))[CREATE]
-            rows += await _grown(Subject(name, bench.pid, calls), cards)
+            rows += await _grown(http, bench, name, cards)
         return rows
 
 
-async def _calls(http: aiohttp.ClientSession, bench: Bench, count: int) -> dict[str, Call]:
-    board = await full_board(bench, count)
+def _calls(http: aiohttp.ClientSession, bench: Bench, board: Board) -> dict[str, Call]:
     base = f"{bench.client.base_url}/api"
 
     async def send(method: str, path: str, body: Any = None) -> int:
@@ -95,13 +103,16 @@ async def _calls(http: aiohttp.ClientSession, bench: Bench, count: int) -> dict[
                 raise RuntimeError(f"{method} {path}: {answer.status} {data[:300]!r}")
             return len(data)
 
+    def card(n: int) -> str:
+        return board.cards[n % len(board.cards)]
+
     def column(n: int) -> str:
-        return board.columns[n // count % len(board.columns)]
+        return board.columns[n // len(board.cards) % len(board.columns)]
 
     return {
         "read the board": lambda _: send("GET", f"/boards/{board.id}"),
-        "move a card": lambda n: send("POST", f"/cards/{board.cards[n % count]}/move", {"column_id": column(n)}),
-        "edit a card": lambda n: send("PATCH", f"/cards/{board.cards[n % count]}", {"title": f"Edited {n}"}),
+        "move a card": lambda n: send("POST", f"/cards/{card(n)}/move", {"column_id": column(n)}),
+        "edit a card": lambda n: send("PATCH", f"/cards/{card(n)}", {"title": f"Edited {n}"}),
         CREATE: lambda n: send("POST", f"/boards/{board.id}/cards", {"title": f"Card {n}"}),
     }
 
@@ -173,15 +184,23 @@ async def _measure(subject: Subject) -> list[Row]:
     return rows
 
 
-async def _grown(subject: Subject, cards: int) -> list[Row]:
-    rows: list[Row] = []
-    for case, call in subject.calls.items():
-        await _load(call, 1, WARM_UP)
-        times, seconds, _ = await _load(call, 1, SECONDS / 3)
-        size = min(cards, MOST_TO_GROW) if case == CREATE else cards
-        rows.append(Row(f"{case}, 1 at once, {size} cards", subject.name, "rps", len(times) / seconds, "req/s"))
-    rows.append(Row(f"with {cards} cards too", subject.name, "rss", rss_mb(subject.pid), "MB"))
-    return rows
+async def _grown(http: aiohttp.ClientSession, bench: Bench, subject: str, cards: int) -> list[Row]:
+    board = await full_board(bench, min(cards, MOST_TO_GROW))
+    calls = _calls(http, bench, board)
+    create = calls.pop(CREATE)
+    rows = [await _alone(CREATE, create, subject, MOST_TO_GROW)] if cards > MOST_TO_GROW else []
+    if cards > MOST_TO_GROW:
+        await fill(bench, board, cards)
+    rows += [await _alone(case, call, subject, cards) for case, call in calls.items()]
+    if cards <= MOST_TO_GROW:
+        rows.append(await _alone(CREATE, create, subject, cards))
+    return [*rows, Row(f"with {cards} cards too", subject, "rss", rss_mb(bench.pid), "MB")]
+
+
+async def _alone(case: str, call: Call, subject: str, cards: int) -> Row:
+    await _load(call, 1, WARM_UP)
+    times, seconds, _ = await _load(call, 1, SECONDS / 3)
+    return Row(f"{case}, 1 at once, {cards} cards", subject, "rps", len(times) / seconds, "req/s")
 
 
 _count = iter(range(sys.maxsize))

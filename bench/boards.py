@@ -1,10 +1,13 @@
 """What the benchmarks of boards have in common: a cloud to measure, boards full of cards, processes to look at."""
 
+import asyncio
 import os
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+
+import aiohttp
 
 from bench.report import OURS
 from local.client import Client
@@ -21,6 +24,8 @@ PEERS = {
     "Kanboard": "needs PHP; docs/benchmarks.md quotes 2026-11-22",
 }
 _BATCH = 100
+_AT_ONCE = 8
+"""Azurite writes its whole database for each commit, or for several at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +72,17 @@ async def full_board(bench: Bench, count: int) -> Board:
     await client.finished(started["task_id"])
     board_id = started["team"]["board_id"]
     first = await client.post(f"/api/boards/{board_id}/cards", {"title": "Card 0", "body": "Text. " * 40})
-    cards = [first["id"], *await _copies(bench.documents, first["id"], count - 1)]
-    board = await client.get(f"/api/boards/{board_id}")
-    assert len(board["cards"]) == count
-    return Board(board_id, cards, [c["id"] for c in board["board"]["columns"] if c["kind"] == "plain"])
+    columns = (await client.get(f"/api/boards/{board_id}"))["board"]["columns"]
+    board = Board(board_id, [first["id"]], [c["id"] for c in columns if c["kind"] == "plain"])
+    await fill(bench, board, count)
+    return board
+
+
+async def fill(bench: Bench, board: Board, count: int) -> None:
+    """Up to `count` cards, whoever made those that are there."""
+    there = len((await bench.client.get(f"/api/boards/{board.id}"))["cards"])
+    board.cards.extend(await _copies(bench.documents, board.cards[0], count - there))
+    assert len((await bench.client.get(f"/api/boards/{board.id}"))["cards"]) == count
 
 
 async def _copies(documents: Documents, card_id: str, count: int) -> list[str]:
@@ -78,16 +90,22 @@ async def _copies(documents: Documents, card_id: str, count: int) -> list[str]:
     scope = ids.scope_of(card_id, "card")
     doc = await documents.get(f"boards/{scope}", f"card/{card_id}")
     assert doc is not None
-    place, made = doc.body["rank"], list[str]()
-    for start in range(0, count, _BATCH):
-        puts: list[Put] = []
-        for n in range(start, min(start + _BATCH, count)):
-            place = rank.between(place, None)
-            made.append(ids.scoped("card", scope))
-            body = doc.body | {"id": made[-1], "rank": place, "title": f"Card {n + 1}"}
-            puts.append(Put(f"card/{made[-1]}", body, ANY))
-        await documents.commit(f"boards/{scope}", puts)
+    place, made, puts = doc.body["rank"], list[str](), list[Put]()
+    for n in range(count):
+        place = rank.between(place, None)
+        made.append(ids.scoped("card", scope))
+        body = doc.body | {"id": made[-1], "rank": place, "title": f"Card {n + 1}"}
+        puts.append(Put(f"card/{made[-1]}", body, ANY))
+    batches = [puts[start : start + _BATCH] for start in range(0, count, _BATCH)]
+    for start in range(0, len(batches), _AT_ONCE):
+        commits = [documents.commit(f"boards/{scope}", batch) for batch in batches[start : start + _AT_ONCE]]
+        await asyncio.gather(*commits)
     return made
+
+
+def connector() -> aiohttp.TCPConnector:
+    """As many connections as wanted, none idle for so long that the server may just be closing it."""
+    return aiohttp.TCPConnector(limit=0, keepalive_timeout=2)
 
 
 def leave_first_core() -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 import aiohttp
 import orjson
 
-from bench.boards import PEERS, STORES, Bench, Board, full_board, leave_first_core, rss_mb, started
+from bench.boards import PEERS, STORES, Bench, Board, connector, full_board, leave_first_core, rss_mb, started
 from bench.report import Row, report
 
 RATE = 50
@@ -79,7 +79,7 @@ async def _run(folder: Path, stores: list[str], growth: tuple[int, ...], seconds
 
 
 async def _ours(bench: Bench, subject: str, growth: tuple[int, ...], seconds: float) -> list[Row]:
-    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=bench.headers) as http:
+    async with aiohttp.ClientSession(connector=connector(), headers=bench.headers) as http:
         board = await full_board(bench, CARDS)
         rows = _memory(bench, subject, "idle")
         for clients in CLIENTS:

@@ -1,8 +1,12 @@
-"""Benchmark results: a table on the terminal and `bench/results/<name>.json`."""
+"""Benchmark results: a table on the terminal and `bench/results/<name>.json`.
+
+`python -m bench.report NAME` prints what was kept as Markdown, for docs/benchmarks.md.
+"""
 
 import json
 import os
 import platform
+import sys
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -49,3 +53,22 @@ def _ratio(rows: list[Row], row: Row) -> str:
         return ""
     ours = next((r for r in rows if r.subject == OURS and (r.case, r.metric) == (row.case, row.metric)), None)
     return f"{ours.value / row.value:.2f}" if ours and ours.value else ""
+
+
+def markdown(name: str) -> str:
+    """A table with a line for each case and metric, and a column for each subject that was measured."""
+    entry = json.loads((RESULTS / f"{name}.json").read_text())
+    rows = [Row(**row) for row in entry["rows"]]
+    subjects = list(dict.fromkeys(row.subject for row in rows if row.value is not None))
+    found = {(row.case, row.metric, row.unit, row.subject): row.value for row in rows if row.value is not None}
+    lines = [f"{entry['date'][:10]}, {entry['machine']}:", ""]
+    lines += [f"| Case | | {' | '.join(subjects)} |", "|---" * (len(subjects) + 2) + "|"]
+    for case, metric, unit in dict.fromkeys(key[:3] for key in found):
+        values = [found.get((case, metric, unit, subject)) for subject in subjects]
+        shown = " | ".join("" if value is None else f"{value:,.3g}" for value in values)
+        lines.append(f"| {case} | {metric}, {unit} | {shown} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    print(markdown(sys.argv[1]))

@@ -46,7 +46,11 @@ class Stores:
         self.acknowledged: dict[str, set[int]] = {"documents": set(), "events": set(), "blobs": set()}
 
     async def write(self, n: int) -> None:
-        await asyncio.gather(self.write_documents(n), self.write_event(n), self.write_blob(n))
+        """Over when all three are, so that nothing is acknowledged while what is there is looked at."""
+        writes = (self.write_documents(n), self.write_event(n), self.write_blob(n))
+        for outcome in await asyncio.gather(*writes, return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                raise outcome
 
     async def write_documents(self, n: int) -> None:
         await self.documents.commit(BOARD, [Put("left", {"n": n}, ANY), Put("right", {"n": n}, ANY), Put(f"{n}", {})])

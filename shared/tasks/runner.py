@@ -161,7 +161,7 @@ class Runner:
                 return
             record = holder.record
         if record.status in TASK_OVER:
-            await self._store.settle(record.reference)
+            await self._settle(record.reference)
 
     async def watch(self) -> int:
         """Resume every task whose holder is gone; returns how many. Called by a timer."""
@@ -174,7 +174,7 @@ class Runner:
             await self._store.settle_unborn(reference)
             return False
         if record.status in TASK_OVER:
-            await self._store.settle(reference)
+            await self._settle(reference)
         elif parse(record.check_at) < self._store.clock.now() or is_future(record.updated_at, self._store.clock):
             with contextlib.suppress(Stale):
                 await self._store.commit(rescheduled(record, etag, 0, self._store, self._lease))
@@ -199,7 +199,15 @@ class Runner:
             await self._store.commit(Commit(partition, [put], [task_event(ENDS[record.status], record)]))
 
         await retry_stale(attempt)
-        await self._store.settle(f"task/{task_id}")
+        await self._settle(f"task/{task_id}")
+
+    async def _settle(self, reference: str) -> None:
+        """Whoever retried or cancelled the task a moment ago may have filed it already: then it stays filed."""
+        await self._store.settle(reference)
+        with contextlib.suppress(NotFound):
+            record, _ = await self.load(reference.split("/", 1)[1])
+            if record.status not in TASK_OVER:
+                await self._store.file_open(reference)
 
     def _plan(self, record: TaskRecord) -> Plan:
         plan = self._plans.get(record.plan)

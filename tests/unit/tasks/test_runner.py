@@ -9,6 +9,7 @@ from shared.core.ports import Json, Put
 from shared.core.resources import Subject, TaskStatus
 from shared.core.store import Commit
 from shared.tasks.models import Later, StepContext
+from shared.tasks.runner import Runner
 from tests.unit.tasks.line import SUBJECT, TASK, TEAM, Crash, Line
 
 
@@ -261,6 +262,37 @@ class TestRetry:
         assert sum(isinstance(result, Exception) for result in results) == 1
         await line.run()
         assert line.acts == ["one", "two", "two", "three"]
+
+    @pytest.mark.parametrize("settler", ["holder", "watchdog", "queue"])
+    async def test_one_made_while_its_end_is_settled_is_missed_by_the_watchdog(self, settler: str) -> None:
+        """A person is faster than whoever ended it, and then the retry's holder dies."""
+        line = Line("one", attempts=1)
+        line.script["one"] = [Crash()] if settler == "queue" else [Unavailable("away"), Crash()]
+        message, store = await line.begin(), line.another_store()
+        runner, settle = Runner(store, line.plans), store.settle
+
+        async def late(reference: str) -> None:
+            await line.another_runner().retry(TASK)
+            await settle(reference)
+
+        if settler == "watchdog":
+            await line.another_runner().handle(message)
+            await line.store.file_open(SUBJECT)
+        store.settle = late  # type: ignore[method-assign]
+        match settler:
+            case "holder":
+                await runner.handle(message)
+            case "watchdog":
+                await runner.watch()
+            case _:
+                await runner.abandon(TASK, "Given up.")
+        assert line.open_rows() == [SUBJECT]
+        with pytest.raises(Crash):
+            await line.another_runner().handle(line.message())
+        line.clock.advance(31)
+        assert await line.another_runner().watch() == 1
+        line.taken = len(line.queues.sent) - 1
+        assert (await line.run()).status == "succeeded"
 
 
 class TestMessages:

@@ -1,12 +1,12 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from shared.core.access import Principal
 from shared.core.errors import Conflict, Forbidden, NotFound, Unavailable
 from shared.core.permissions import Role
-from shared.core.ports import Put
+from shared.core.ports import Op, Put
 from shared.core.store import Commit
 from shared.tasks.changes import context, untold
 from shared.teams.models import NewInvitation, NewTeam
@@ -361,3 +361,38 @@ class TestDeleteFromAnyState:
         await world.pump(60)
         assert (await world.platform.tasks.get(ada, deletion.task_id)).status == "succeeded"
         assert [p for p in world.traces(started.task_id) if not p.startswith(("open/", "task"))] == []
+
+    @pytest.mark.parametrize("name", ["tasks/", "portal/team/"])
+    async def test_a_retry_that_meets_it_makes_nothing(self, world: World, ada: Principal, name: str) -> None:
+        """The retry has looked at everything, and writes only when half of it is deleted."""
+        started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
+        workspace = started.workspace
+        await world.platform.tasks.cancel(ada, started.task_id)
+        await world.pump(10)
+        there, go_on = asyncio.Event(), asyncio.Event()
+        commit, remove = world.documents.commit, world.repositories.remove
+
+        async def late(partition: str, ops: Sequence[Op]) -> dict[str, str]:
+            if partition.startswith(name) and asyncio.current_task() is retrying:
+                there.set()
+                await go_on.wait()
+            return await commit(partition, ops)
+
+        async def meanwhile(repository: str, description: str) -> None:
+            await remove(repository, description)
+            go_on.set()
+            await asyncio.wait([retrying])
+            for message in world.waiting("provisioning"):
+                if message["task_id"] == started.task_id:
+                    await world.another_platform().runner.handle(message)
+
+        world.documents.commit = late  # type: ignore[method-assign]
+        world.repositories.remove = meanwhile  # type: ignore[method-assign]
+        retrying = asyncio.create_task(world.another_platform().tasks.retry(ada, started.task_id))
+        await there.wait()
+        task_id = await deleted(world, ada, workspace, "delete")
+        with pytest.raises(Conflict, match="being deleted"):
+            await retrying
+        assert (await world.platform.tasks.get(ada, task_id)).status == "succeeded"
+        left = [p for p in world.traces(workspace.id, workspace.team_id, "rockets") if not p.startswith("open/")]
+        assert left == sorted([f"task/{task_id}", f"tasks/{task_id} task", f"team/{workspace.team_id}"])

@@ -62,8 +62,8 @@ def _creations(steps: Steps) -> tuple[Plan, ...]:
         await workspaces.ended(ctx, status, reason)
 
     async def renew_workspace(ctx: StepContext) -> None:
+        await workspaces.renew(ctx)  # it may refuse, and then nothing is renewed
         await teams.renew(ctx)
-        await workspaces.renew(ctx)
 
     return (
         Plan("team.create", "Creating team", (*team, agent, activate), teams.ended, teams.renew),

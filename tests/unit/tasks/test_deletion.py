@@ -243,6 +243,8 @@ class TestCancelCreation:
         with pytest.raises(Conflict, match="exists already"):
             await world.platform.tasks.retry(ada, workspace.task_id)
         assert (await world.platform.tasks.get(ada, workspace.task_id)).status == "cancelled"
+        assert (await world.platform.workspaces.get(ada, workspace.id)).status == "cancelled"
+        assert (await world.platform.teams.get(ada, workspace.team_id)).status == "cancelled"
 
     async def test_a_repository_of_somebody_else_is_not_removed(self, world: World, ada: Principal) -> None:
         await world.repositories.ensure("rockets", "Made by hand")

@@ -77,19 +77,19 @@ async def _give_up(queue: str, msg: func.QueueMessage, reason: str) -> None:
 
 
 async def _tell(queue: str, body: Json, reason: str) -> None:
-    """Invalid for a message that does not say whom it concerns."""
+    """Invalid for a message that does not say whom it concerns, and when."""
     here = platform()
     if queue == "provisioning":
-        await here.runner.abandon(_text(body, "task_id"), reason)
+        await here.runner.abandon(_field(body, "task_id", str), _field(body, "epoch", int), reason)
     elif queue == "agent-runs" and "undelivered" not in body:
-        await here.lifecycle.abandon(_text(body, "run_id"), reason)
+        await here.lifecycle.abandon(_field(body, "run_id", str), _field(body, "epoch", int), reason)
     elif queue == "webhooks":
         await here.webhooks.give_up(body, "the agent's address did not answer")
 
 
-def _text(body: Json, name: str) -> str:
+def _field[T](body: Json, name: str, kind: type[T]) -> T:
     value = body.get(name)
-    if not isinstance(value, str):
+    if not isinstance(value, kind):
         raise Invalid(f"It has no {name}.")
     return value
 

@@ -200,12 +200,12 @@ class RunLifecycle:
 
         return await retry_stale(attempt)
 
-    async def abandon(self, run_id: str, reason: str) -> None:
-        """The queue gave up on this run's messages."""
+    async def abandon(self, run_id: str, epoch: int, reason: str) -> None:
+        """The queue gave up on the run's message of this epoch: it fails, unless it has gone on without it."""
 
         async def attempt() -> None:
             loaded = await self._changes.load(run_id)
-            if loaded.run.status not in RUN_OVER:
+            if loaded.run.status not in RUN_OVER and loaded.run.epoch == epoch:
                 await self._fail(loaded, reason)
 
         await retry_stale(attempt)

@@ -182,14 +182,14 @@ class Runner:
                 return True
         return False
 
-    async def abandon(self, task_id: str, reason: str) -> None:
-        """A message about this task was given up by the queue: say so on the task."""
+    async def abandon(self, task_id: str, epoch: int, reason: str) -> None:
+        """The queue gave up on the task's message of this epoch: say so, unless the task has gone on without it."""
 
         async def attempt() -> None:
             record, etag = await self.load(task_id)
-            if record.status in TASK_OVER:
+            if record.status in TASK_OVER or record.epoch != epoch:
                 return
-            record.epoch += 1  # whoever holds it is overtaken
+            record.epoch += 1  # nobody begins on it now
             partition = f"tasks/{record.id}"
             record.held = False
             etag = (await self._store.documents.commit(partition, [Put("task", record.json_body(), etag)]))["task"]

@@ -462,15 +462,24 @@ class TestWatch:
 class TestAbandon:
     async def test_a_run_the_queue_gave_up_on_fails(self, site: Site) -> None:
         run = await site.world.started(site.ada, site.board)
-        await site.world.platform.lifecycle.abandon(run.id, "Given up.")
+        look = site.world.waiting("agent-runs")[-1]
+        await site.world.platform.lifecycle.abandon(run.id, look["epoch"], "Given up.")
         assert (await site.run(run.id)).reason == "Given up."
         await site.world.pump(10)
         assert site.world.host.stopped == [site.world.job_name(run.id)]
 
+    async def test_one_that_was_looked_at_since_goes_on(self, site: Site) -> None:
+        run = await site.world.started(site.ada, site.board)
+        late = site.world.waiting("agent-runs")[-1]
+        await site.world.pump(10)
+        await site.world.platform.lifecycle.abandon(run.id, late["epoch"], "Given up.")
+        assert (await site.run(run.id)).status == "running"
+
     async def test_one_that_is_over_stays_as_it_is(self, site: Site) -> None:
         run = await site.world.started(site.ada, site.board)
         await site.world.succeed(run)
-        await site.world.platform.lifecycle.abandon(run.id, "Given up.")
+        look = site.world.waiting("agent-runs")[-1]
+        await site.world.platform.lifecycle.abandon(run.id, look["epoch"], "Given up.")
         assert (await site.run(run.id)).status == "succeeded"
 
 

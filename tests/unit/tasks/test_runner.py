@@ -285,7 +285,7 @@ class TestRetry:
             case "watchdog":
                 await runner.watch()
             case _:
-                await runner.abandon(TASK, "Given up.")
+                await runner.abandon(TASK, 1, "Given up.")
         assert line.open_rows() == [SUBJECT]
         with pytest.raises(Crash):
             await line.another_runner().handle(line.message())
@@ -548,7 +548,7 @@ class TestAbandon:
     async def test_a_task_the_queue_gave_up_on_needs_attention(self) -> None:
         line = Line("one")
         await line.begin()
-        await line.runner.abandon(TASK, "Given up.")
+        await line.runner.abandon(TASK, 1, "Given up.")
         task = await line.task()
         assert (task.status, task.error) == ("needs_attention", "Given up.")
         assert line.refusals == ["Given up."]
@@ -558,7 +558,7 @@ class TestAbandon:
     async def test_it_can_be_retried(self) -> None:
         line = Line("one")
         await line.begin()
-        await line.runner.abandon(TASK, "Given up.")
+        await line.runner.abandon(TASK, 1, "Given up.")
         line.taken = 1
         await line.runner.retry(TASK)
         assert (await line.run()).status == "succeeded"
@@ -567,7 +567,7 @@ class TestAbandon:
         line = Line("one")
         await line.begin()
         await line.run()
-        await line.runner.abandon(TASK, "Given up.")
+        await line.runner.abandon(TASK, 1, "Given up.")
         assert (await line.task()).status == "succeeded"
 
     async def test_a_task_of_a_plan_that_is_gone_needs_attention_too(self) -> None:
@@ -576,21 +576,40 @@ class TestAbandon:
         line.plans.clear()
         with pytest.raises(Invalid, match="no plan"):
             await line.run()
-        await line.runner.abandon(TASK, "Given up.")
+        await line.runner.abandon(TASK, 1, "Given up.")
         assert (await line.task()).status == "needs_attention"
 
-    async def test_whoever_still_holds_it_stops(self) -> None:
+    async def test_one_that_the_watchdog_has_sent_a_newer_message_goes_on(self) -> None:
+        line = Line("one")
+        late = await line.begin()
+        line.clock.advance(31)
+        assert await line.another_runner().watch() == 1
+        await line.another_runner().abandon(TASK, late["epoch"], "Given up.")
+        assert line.open_rows() == [SUBJECT]
+        line.taken = 1
+        assert (await line.run()).status == "succeeded"
+
+    async def test_whoever_holds_it_is_left_alone(self) -> None:
         line = Line("one", "two")
 
         async def given_up(_: StepContext) -> Json:
-            await line.another_runner().abandon(TASK, "Given up.")
+            await line.another_runner().abandon(TASK, 1, "Given up.")
             return {}
 
         line.script["one"] = [given_up]
         await line.begin()
-        await line.run()
-        assert (await line.task()).status == "needs_attention"
-        assert line.acts == ["one"]
+        assert (await line.run()).status == "succeeded"
+        assert line.acts == ["one", "two"]
+
+    async def test_whoever_begins_on_it_meanwhile_stops_or_goes_on_alone(self) -> None:
+        line = Line("one")
+        message = await line.begin()
+        await asyncio.gather(
+            line.runner.handle(message), line.another_runner().abandon(TASK, message["epoch"], "Given up.")
+        )
+        task = await line.task()
+        assert (task.status, line.acts) in [("succeeded", ["one"]), ("needs_attention", [])]
+        assert line.open_rows() == []
 
 
 class TestCreation:

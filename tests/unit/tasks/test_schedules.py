@@ -163,7 +163,7 @@ class Schedule:
                 case "retry":
                     await self.process().retry(TASK)
                 case "abandon":
-                    await self.process().abandon(TASK, "Given up.")
+                    await self.process().abandon(TASK, message["epoch"], "Given up.")
                 case "watch":
                     line.clock.advance(31)
                     await self.process().watch()

@@ -146,7 +146,7 @@ class TestRefused:
         line = await refused_at("one", "one")
         line.script["-one"] = [Later(5)]
         await line.runner.handle(line.message())
-        await line.runner.abandon(TASK, "Given up.")
+        await line.runner.abandon(TASK, line.message()["epoch"], "Given up.")
         task = await line.task()
         assert (task.status, task.error) == ("needs_attention", "One failed: The name is taken. Given up.")
         line.taken = len(line.queues.sent)

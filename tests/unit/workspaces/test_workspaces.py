@@ -158,14 +158,14 @@ class TestFailure:
     async def test_one_its_queue_gave_up_on_says_so_too(self, world: World, ada: Principal) -> None:
         started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
         world.lose_messages()
-        await world.platform.runner.abandon(started.task_id, "Given up.")
+        await world.platform.runner.abandon(started.task_id, 1, "Given up.")
         workspace = await world.platform.workspaces.get(ada, started.workspace.id)
         assert (workspace.status, workspace.error) == ("failed", "Given up.")
 
     async def test_after_a_retry_it_is_well(self, world: World, ada: Principal) -> None:
         started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
         world.lose_messages()
-        await world.platform.runner.abandon(started.task_id, "Given up.")
+        await world.platform.runner.abandon(started.task_id, 1, "Given up.")
         await world.platform.tasks.retry(ada, started.task_id)
         await world.pump()
         workspace = await world.platform.workspaces.get(ada, started.workspace.id)

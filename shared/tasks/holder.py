@@ -85,11 +85,14 @@ class Holder:
         return True
 
     async def _run_failed(self, step: Step, failure: Failure) -> None:
-        """What repeating cannot mend is undone; what may pass is kept as it is, to be gone on with."""
+        """What repeating cannot mend is undone; what may pass is kept as it is, to be gone on with.
+
+        What was kept once may hold people's work since: it is never undone for a refusal.
+        """
         step.status, step.finished_at = "failed", iso(self._clock.now())
         reason = f"{step.title} failed: {failure.reason}"
         log.warning("task.step_failed", task_id=self.record.id, step=step.name, reason=failure.reason)
-        if self._plan.undoable and not failure.passing:
+        if self._plan.undoable and not failure.passing and not self.record.kept:
             undo(self.record, "rolled_back", reason)
             return await self._lease.write("task.progress")
         return await self._end("failed" if self._plan.undoable else "needs_attention", reason)

@@ -106,6 +106,8 @@ class TaskRecord(Resource):
     """Its steps are being undone, and how it ends when they are."""
     cause: str | None = None
     """Why its steps are being undone."""
+    kept: bool = False
+    """It has stopped before, and what it had made was kept for people: only a person has it undone."""
     held: bool = False
     """Somebody works on it, until `check_at` at least; else a message is on its way."""
     epoch: int = 1
@@ -118,7 +120,7 @@ class TaskRecord(Resource):
 
     def task(self, sequence: int = 0) -> Task:
         shown = self.model_dump(
-            exclude={"owner_id", "given", "state", "undo_to", "cause", "held", "epoch", "check_at", "told_at"}
+            exclude={"owner_id", "given", "state", "undo_to", "cause", "kept", "held", "epoch", "check_at", "told_at"}
         )
         return Task(**shown, sequence=sequence)
 

@@ -231,6 +231,7 @@ async def load(store: Store, task_id: str) -> tuple[TaskRecord, str]:
 
 def _take_up(record: TaskRecord) -> bool:
     """Set a task up to be gone on with; False when its steps are still to be undone."""
+    record.kept = record.status not in _UNDONE
     if record.status in _UNDONE:
         for step in record.steps:
             reset(step)

@@ -270,6 +270,28 @@ class TestCancelCreation:
         assert (await world.platform.workspaces.get(ada, started.workspace.id)).status == "active"
 
 
+class TestRetryCreation:
+    async def test_what_was_pushed_meanwhile_outlives_a_refusal(self, world: World, ada: Principal) -> None:
+        async def away(full_name: str, branch: str) -> None:
+            raise Unavailable("GitHub is away.")
+
+        async def refused(full_name: str, branch: str) -> None:
+            raise Forbidden("Not on this plan.")
+
+        world.repositories.protect = away  # type: ignore[method-assign]
+        started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
+        await world.pump(600)
+        assert (await world.platform.tasks.get(ada, started.task_id)).status == "failed"
+        token = await world.repositories.token("acme/rockets")
+        pushed = world.repositories.push("acme/rockets", "main", {"app.py": "print(2)\n"}, token)
+        world.repositories.protect = refused  # type: ignore[method-assign]
+        await world.platform.tasks.retry(ada, started.task_id)
+        await world.pump(600)
+        task = await world.platform.tasks.get(ada, started.task_id)
+        assert (task.status, task.error) == ("failed", "Protecting repo failed: Not on this plan.")
+        assert await world.repositories.branch_sha("acme/rockets", "main") == pushed
+
+
 async def _creating(world: World, ada: Principal) -> Workspace:
     return await importing(world, ada)
 

@@ -29,6 +29,25 @@ async def statuses(line: Line) -> list[str]:
 
 
 class TestRefused:
+    async def test_what_was_kept_for_people_is_never_undone_for_a_refusal(self) -> None:
+        """They may have worked on it for days before somebody retried."""
+        line = await failed_at("two", "one", "two")
+        line.script["two"] = [Forbidden("No."), Forbidden("No.")]
+        for _ in range(2):
+            await line.runner.retry(TASK)
+            done = await line.run()
+            assert (done.status, done.error, line.made) == ("failed", "Two failed: No.", ["one"])
+        await line.runner.cancel(TASK, "Ada")
+        assert ((await line.run()).status, line.made) == ("cancelled", [])
+
+    async def test_what_begins_anew_is_undone_again(self) -> None:
+        line = await failed_at("two", "one", "two")
+        await line.runner.cancel(TASK, "Ada")
+        await line.run()
+        line.script["two"] = [Conflict("No.")]
+        await line.runner.retry(TASK)
+        assert ((await line.run()).status, line.made) == ("rolled_back", [])
+
     @pytest.mark.parametrize("error", [Conflict("No."), Invalid("No."), NotFound("No."), Forbidden("No.")])
     async def test_what_repeating_cannot_mend_is_undone_in_reverse_and_says_why(self, error: Exception) -> None:
         line = Line("one", "two", "three", "four")

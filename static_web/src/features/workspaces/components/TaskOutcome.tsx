@@ -160,7 +160,8 @@ function Cancel({ task, onChanged }: { task: Task; onChanged: () => void }) {
         }}
         onClose={() => setAsking(false)}
       >
-        Everything that was made so far is removed again. You can begin anew at any time.
+        Everything that was made so far is removed again, with whatever was pushed to its repository.
+        You can begin anew at any time.
       </ConfirmModal>
     </>
   );

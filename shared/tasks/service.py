@@ -40,8 +40,10 @@ class TaskService:
         return await self._shown(await self._runner.retry(task_id))
 
     async def cancel(self, principal: Principal, task_id: str) -> Task:
-        """End it now and undo what it made."""
-        await self._allowed(principal, task_id, Action.MANAGE_TEAM)
+        """End it now and undo what it made. What was kept for people is removed by those only who may delete it."""
+        record = await self._allowed(principal, task_id, Action.MANAGE_TEAM)
+        if _holds_work(record) and not self._runner.is_deletion(record):
+            await self._access.require_deletion(principal, record.team_id)
         return await self._shown(await self._runner.cancel(task_id, principal.name))
 
     async def _allowed(self, principal: Principal, task_id: str, action: Action) -> TaskRecord:
@@ -62,3 +64,8 @@ class TaskService:
 
     async def _shown(self, record: TaskRecord) -> Task:
         return record.task(await self._store.events.last(f"task/{record.id}"))
+
+
+def _holds_work(record: TaskRecord) -> bool:
+    """Whether people may have used what it made: it has stopped, or was retried since."""
+    return record.kept or record.status in ("failed", "needs_attention")

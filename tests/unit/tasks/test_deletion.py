@@ -195,6 +195,32 @@ class TestWho:
         with pytest.raises(Conflict, match="Delete the team"):
             await world.platform.tasks.cancel(ada, team.task_id)
 
+    @pytest.mark.parametrize("retried", [False, True])
+    async def test_what_a_failed_creation_kept_is_undone_by_owners_only(
+        self, world: World, ada: Principal, retried: bool
+    ) -> None:
+        workspace = await _failed(world, ada)
+        owner = await world.member(ada, workspace.team_id, "Bob", Role.OWNER)
+        admin = await world.member(ada, workspace.team_id, "Dora", Role.ADMIN)
+        await world.platform.teams.change_role(owner, workspace.team_id, ada.user_id, Role.VIEWER)
+        if retried:
+            await world.platform.tasks.retry(admin, workspace.task_id)
+        for person in (ada, admin):  # who started it, and who manages the team
+            with pytest.raises(Forbidden, match="delete team"):
+                await world.platform.tasks.cancel(person, workspace.task_id)
+        await world.platform.tasks.cancel(owner, workspace.task_id)
+        await world.pump(30)
+        assert (await world.platform.tasks.get(owner, workspace.task_id)).status == "cancelled"
+
+    async def test_a_creation_that_never_stopped_is_cancelled_by_who_manages_the_team(
+        self, world: World, ada: Principal
+    ) -> None:
+        workspace = await importing(world, ada)
+        admin = await world.member(ada, workspace.team_id, "Dora", Role.ADMIN)
+        await world.platform.tasks.cancel(admin, workspace.task_id)
+        await world.pump(30)
+        assert (await world.platform.tasks.get(ada, workspace.task_id)).status == "cancelled"
+
     async def test_whoever_left_the_team_cannot_cancel_what_they_started(self, world: World, ada: Principal) -> None:
         team = await world.team(ada)
         await world.member(ada, team.id, "Bob", Role.OWNER)

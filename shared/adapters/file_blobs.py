@@ -1,12 +1,12 @@
 """Blobs as files."""
 
-import asyncio
 import os
 from pathlib import Path
 
 from shared.adapters import layout
 from shared.adapters.durable_files import make_folder, replace_file, storage_errors, sync_folder
 from shared.core import ids
+from shared.core.threads import in_thread
 
 
 class FileBlobs:
@@ -16,13 +16,13 @@ class FileBlobs:
         self._root = root
 
     async def put(self, name: str, data: bytes) -> None:
-        await asyncio.to_thread(_put, layout.blob_file(self._root, name), name, data)
+        await in_thread(lambda: _put(layout.blob_file(self._root, name), name, data))
 
     async def get(self, name: str) -> bytes | None:
-        return await asyncio.to_thread(_get, layout.blob_file(self._root, name))
+        return await in_thread(lambda: _get(layout.blob_file(self._root, name)))
 
     async def delete(self, name: str) -> None:
-        await asyncio.to_thread(_delete, layout.blob_file(self._root, name))
+        await in_thread(lambda: _delete(layout.blob_file(self._root, name)))
 
 
 def _put(path: Path, name: str, data: bytes) -> None:

@@ -1,12 +1,12 @@
 """Secrets as files that only this user can read."""
 
-import asyncio
 import os
 from pathlib import Path
 
 from shared.adapters import layout
 from shared.adapters.durable_files import make_folder, replace_file, storage_errors, sync_folder
 from shared.core import ids
+from shared.core.threads import in_thread
 
 
 class FileSecrets:
@@ -16,13 +16,13 @@ class FileSecrets:
         self._root = root
 
     async def put(self, name: str, value: str) -> None:
-        await asyncio.to_thread(_put, layout.secret_file(self._root, name), value)
+        await in_thread(lambda: _put(layout.secret_file(self._root, name), value))
 
     async def get(self, name: str) -> str | None:
-        return await asyncio.to_thread(_get, layout.secret_file(self._root, name))
+        return await in_thread(lambda: _get(layout.secret_file(self._root, name)))
 
     async def delete(self, name: str) -> None:
-        await asyncio.to_thread(_delete, layout.secret_file(self._root, name))
+        await in_thread(lambda: _delete(layout.secret_file(self._root, name)))
 
 
 def _put(path: Path, value: str) -> None:

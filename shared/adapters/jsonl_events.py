@@ -18,6 +18,7 @@ from shared.adapters.durable_files import make_folder, replace_file, storage_err
 from shared.core import ids
 from shared.core.errors import PlatformError
 from shared.core.ports import Json
+from shared.core.threads import in_thread
 
 _INDEXED_FILES = 256
 
@@ -37,7 +38,7 @@ class JsonlEvents:
         path = layout.subject_file(self._root, subject)
         # Waiting here instead of in a thread: a busy file must not use up the pool's threads.
         async with self._turns.setdefault(path, asyncio.Lock()):
-            return await asyncio.to_thread(self._append, path, events)
+            return await in_thread(lambda: self._append(path, events))
 
     async def read(self, subject: str, after: int = 0, limit: int = 500) -> list[Json]:
         path = layout.subject_file(self._root, subject)
@@ -56,7 +57,7 @@ class JsonlEvents:
     async def drop(self, subject: str) -> None:
         path = layout.subject_file(self._root, subject)
         async with self._turns.setdefault(path, asyncio.Lock()):
-            await asyncio.to_thread(_drop, path)
+            await in_thread(lambda: _drop(path))
 
     def _append(self, path: Path, events: Sequence[Json]) -> list[int]:
         index = self._index(path)

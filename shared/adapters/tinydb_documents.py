@@ -14,6 +14,7 @@ from shared.adapters.journaled_file import Change, JournaledFile, Listing
 from shared.core.groups import Groups
 from shared.core.partitions import checked
 from shared.core.ports import Doc, Op, Put
+from shared.core.threads import to_its_end
 
 _OPEN_FILES = 256
 
@@ -43,7 +44,7 @@ class TinyDbDocuments:
         changes = [
             Change(op.id, op.etag, raw if isinstance(op, Put) else None) for op, raw in zip(ops, bodies, strict=True)
         ]
-        return await self._groups.post(path, (partition, changes))
+        return await to_its_end(self._groups.post(path, (partition, changes)))
 
     async def close(self) -> None:
         """Leaves plain TinyDB files behind."""

@@ -89,3 +89,14 @@ class TestFileBlobs:
         os.symlink("loop", tmp_path / "blobs" / "loop")
         with pytest.raises(Unavailable, match="data folder"):
             await FileBlobs(tmp_path).get("loop")
+
+    async def test_whoever_is_cancelled_while_putting_can_delete_it_for_good(self, tmp_path):
+        blobs = FileBlobs(tmp_path)
+        put = asyncio.create_task(blobs.put("a", b"x" * 50_000_000))
+        while not list(tmp_path.rglob("*.tmp")):
+            await asyncio.sleep(0)
+        put.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        await blobs.delete("a")
+        assert os.listdir(tmp_path / "blobs") == []

@@ -12,6 +12,8 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from shared.adapters import layout
+from shared.adapters.durable_files import locked
 from shared.adapters.table_documents import TableDocuments
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core import ids
@@ -236,6 +238,21 @@ class TestTinyDbFiles:
         for scope in (ids.new_team(), ids.new_workspace()):
             await TinyDbDocuments(tmp_path).commit(f"boards/{scope}", [Put("board", {})])
         assert len(list(tmp_path.rglob("db.json"))) == 2
+
+    async def test_whoever_is_cancelled_while_committing_can_delete_it_for_good(self, tmp_path):
+        documents = TinyDbDocuments(tmp_path)
+        await documents.commit(BOARD, [Put("board", {})])
+        file = layout.partition_file(tmp_path, BOARD)
+        with locked(file.with_name(f"{file.name}.lock")):
+            commit = asyncio.create_task(documents.commit(BOARD, [Put("card/1", {})]))
+            await asyncio.sleep(0.05)
+            commit.cancel()
+            await asyncio.sleep(0.05)
+            assert not commit.done()
+        with pytest.raises(asyncio.CancelledError):
+            await commit
+        await drop(documents, BOARD)
+        assert await documents.query(BOARD) == []
 
     async def test_another_instance_sees_every_change_at_once(self, tmp_path):
         one, other = TinyDbDocuments(tmp_path), TinyDbDocuments(tmp_path)

@@ -1,6 +1,7 @@
 """Every EventLog keeps the same promises."""
 
 import asyncio
+import fcntl
 import os
 import resource
 import signal
@@ -14,6 +15,7 @@ from uuid import uuid4
 import orjson
 import pytest
 
+from shared.adapters import layout
 from shared.adapters.jsonl_events import JsonlEvents
 from shared.adapters.table_events import TableEvents
 from shared.core.errors import NotFound, PlatformError, Unavailable
@@ -304,3 +306,19 @@ class TestDrop:
                 await log.drop(RUN)
                 await log.append(RUN, [event("the second is longer"), event("and one more")])
                 assert [e["id"] for e in await other.read(RUN)] == ["the second is longer", "and one more"]
+
+    async def test_whoever_is_cancelled_while_appending_can_drop_it_for_good(self, tmp_path):
+        log = JsonlEvents(tmp_path)
+        await log.append(RUN, [event("a")])
+        with open(layout.subject_file(tmp_path, RUN), "rb") as busy:
+            fcntl.flock(busy, fcntl.LOCK_EX)
+            append = asyncio.create_task(log.append(RUN, [event("b")]))
+            await asyncio.sleep(0.05)
+            append.cancel()
+            drop = asyncio.create_task(log.drop(RUN))
+            await asyncio.sleep(0.05)
+            assert not append.done()
+        with pytest.raises(asyncio.CancelledError):
+            await append
+        await drop
+        assert await log.last(RUN) == 0

@@ -133,6 +133,17 @@ class TestFileSecrets:
         with pytest.raises(Unavailable, match="data folder"):
             await FileSecrets(tmp_path).put("key", "x")
 
+    async def test_whoever_is_cancelled_while_putting_can_delete_it_for_good(self, tmp_path):
+        secrets = FileSecrets(tmp_path)
+        put = asyncio.create_task(secrets.put("key", "x" * 50_000_000))
+        while not list(tmp_path.rglob("*.tmp")):
+            await asyncio.sleep(0)
+        put.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await put
+        await secrets.delete("key")
+        assert os.listdir(tmp_path / "secrets") == []
+
 
 class TestKeyVaultSecrets:
     @pytest.fixture

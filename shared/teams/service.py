@@ -81,10 +81,13 @@ class TeamService:
         return _shown((await self._repository.team(team_id))[0], role)
 
     async def delete(self, principal: Principal, team_id: str) -> StartedTask:
-        """With everything in it. Conflict for the team of a workspace: that is deleted with it."""
+        """With everything in it. Conflict for the team of a workspace: that is deleted with it.
+
+        Such a deletion is taken up here too: when it stopped late, the workspace is gone already.
+        """
         await self._access.require_deletion(principal, team_id)
         team, _ = await self._repository.team(team_id)
-        if team.workspace_id is not None:
+        if team.workspace_id is not None and team.status != "deleting":
             raise Conflict("This team belongs to a workspace. Delete the workspace: its team goes with it.")
         return await self._deletions.begin(principal, team_id, Subject(kind="team", id=team_id, name=team.name))
 

@@ -161,6 +161,29 @@ class TestDeleteWorkspace:
         await world.pump(30)
         assert (await world.platform.tasks.get(ada, started.task_id)).status == "succeeded"
 
+    async def test_one_that_stopped_when_the_workspace_was_gone_is_taken_up_by_deleting_its_team(
+        self, world: World, ada: Principal
+    ) -> None:
+        workspace = await world.workspace(ada)
+        released = world.host.remove_team
+
+        async def away(team_id: str) -> None:
+            if world.rows(f"portal/workspace/{workspace.id}", "workspace") == []:
+                raise Unavailable("Docker does not answer.")
+            await released(team_id)
+
+        world.host.remove_team = away  # type: ignore[method-assign]
+        started = await world.platform.workspaces.delete(ada, workspace.id, "keep")
+        await world.pump(600)
+        task = await world.platform.tasks.get(ada, started.task_id)
+        assert (task.status, task.error) == ("needs_attention", "Removing members failed: Docker does not answer.")
+        world.host.remove_team = released  # type: ignore[method-assign]
+        with pytest.raises(NotFound):
+            await world.platform.workspaces.delete(ada, workspace.id, "keep")
+        assert await world.platform.teams.delete(ada, workspace.team_id) == started
+        await world.pump(30)
+        assert (await world.platform.tasks.get(ada, started.task_id)).status == "succeeded"
+
 
 class TestWho:
     async def test_owners_and_platform_admins_only(self, world: World, ada: Principal) -> None:

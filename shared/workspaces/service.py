@@ -89,12 +89,15 @@ class WorkspaceService:
     async def delete(
         self, principal: Principal, workspace_id: str, repository: Literal["keep", "delete"]
     ) -> StartedTask:
-        """With its team, its board and everything on it. Its repository stays unless that is asked for."""
+        """With its team, its board and everything on it. Its repository stays unless that is asked for.
+
+        Asked again, `keep` saves a repository that is not deleted yet; Conflict when one deletion cannot be the other.
+        """
         workspace, _ = await self._repository.workspace(workspace_id)
         await self._access.require_deletion(principal, workspace.team_id)
         subject = Subject(kind="workspace", id=workspace_id, name=workspace.name)
-        leave_out = () if repository == "delete" else (DELETE_REPOSITORY,)
-        return await self._deletions.begin(principal, workspace.team_id, subject, leave_out)
+        optional = {DELETE_REPOSITORY: repository == "delete"}
+        return await self._deletions.begin(principal, workspace.team_id, subject, optional)
 
     def _import_source(self, url: str | None) -> str | None:
         if not url or not url.strip():

@@ -185,6 +185,83 @@ class TestDeleteWorkspace:
         assert (await world.platform.tasks.get(ada, started.task_id)).status == "succeeded"
 
 
+async def refuse(name: str, description: str) -> None:
+    raise Forbidden("The App may not delete repositories.")
+
+
+class TestChangeOfMind:
+    """About the repository, while the workspace is being deleted."""
+
+    async def _steps(self, world: World, ada: Principal, task_id: str) -> list[str]:
+        task = await world.platform.tasks.get(ada, task_id)
+        assert task.status == "succeeded"
+        return [step.name for step in task.steps]
+
+    async def test_one_that_may_not_be_deleted_can_be_kept_instead(self, world: World, ada: Principal) -> None:
+        workspace = await world.workspace(ada)
+        world.repositories.remove = refuse  # type: ignore[method-assign]
+        started = await world.platform.workspaces.delete(ada, workspace.id, "delete")
+        await world.pump(600)
+        assert (await world.platform.tasks.get(ada, started.task_id)).status == "needs_attention"
+        assert await world.platform.workspaces.delete(ada, workspace.id, "keep") == started
+        await world.pump(60)
+        assert "delete_repository" not in await self._steps(world, ada, started.task_id)
+        assert list(world.repositories.repositories) == ["acme/rockets"]
+
+    async def test_it_is_kept_when_that_is_asked_before_its_turn(self, world: World, ada: Principal) -> None:
+        workspace = await world.workspace(ada)
+        started = await world.platform.workspaces.delete(ada, workspace.id, "delete")
+        assert await world.platform.workspaces.delete(ada, workspace.id, "keep") == started
+        await world.pump(60)
+        assert "delete_repository" not in await self._steps(world, ada, started.task_id)
+        assert list(world.repositories.repositories) == ["acme/rockets"]
+
+    async def test_it_is_kept_when_that_is_asked_while_an_earlier_step_is_at_work(
+        self, world: World, ada: Principal
+    ) -> None:
+        workspace = await world.workspace(ada)
+        started = await world.platform.workspaces.delete(ada, workspace.id, "delete")
+        released, asked = world.host.remove_team, list[str]()
+
+        async def remove_team(team_id: str) -> None:
+            if not asked:
+                asked.append((await world.another_platform().workspaces.delete(ada, workspace.id, "keep")).task_id)
+            await released(team_id)
+
+        world.host.remove_team = remove_team  # type: ignore[method-assign]
+        await world.pump(60)
+        assert asked == [started.task_id]
+        assert "delete_repository" not in await self._steps(world, ada, started.task_id)
+        assert list(world.repositories.repositories) == ["acme/rockets"]
+        assert world.open_rows("task/") == []
+
+    async def test_it_cannot_be_kept_while_or_after_it_is_deleted(self, world: World, ada: Principal) -> None:
+        workspace = await world.workspace(ada)
+        remove, refused = world.repositories.remove, list[str]()
+
+        async def ask(name: str, description: str) -> None:
+            for _ in range(2):
+                with pytest.raises(Conflict, match="Deleting repo has begun already") as error:
+                    await world.another_platform().workspaces.delete(ada, workspace.id, "keep")
+                refused.append(error.value.detail)
+                await remove(name, description)
+
+        world.repositories.remove = ask  # type: ignore[method-assign]
+        task_id = await deleted(world, ada, workspace, "delete")
+        assert len(refused) == 2
+        assert "delete_repository" in await self._steps(world, ada, task_id)
+        assert world.repositories.repositories == {}
+
+    async def test_one_that_is_kept_is_not_deleted_after_all(self, world: World, ada: Principal) -> None:
+        workspace = await world.workspace(ada)
+        started = await world.platform.workspaces.delete(ada, workspace.id, "keep")
+        with pytest.raises(Conflict, match="already, without the step delete_repository"):
+            await world.platform.workspaces.delete(ada, workspace.id, "delete")
+        await world.pump(60)
+        await self._steps(world, ada, started.task_id)
+        assert list(world.repositories.repositories) == ["acme/rockets"]
+
+
 class TestWho:
     async def test_owners_and_platform_admins_only(self, world: World, ada: Principal) -> None:
         workspace, bob = await used(world, ada)

@@ -132,14 +132,28 @@ class DockerHost:
 
     def _remove_team(self, api: APIClient, team_id: str) -> None:
         deadline = time.monotonic() + _REMOVAL_SECONDS
-        while left := self._inventory.listed(api, team_id):
+        while not self._team_is_removed(api, team_id):
             if time.monotonic() > deadline:
                 raise Unavailable(f"The containers of the team {team_id} could not be removed yet.")
-            for each in left:
-                remove(api, each)
             time.sleep(_PAUSE_SECONDS)
-        self._networks.remove(api, team_id)
-        self._volumes.remove(api, team_id)
+
+    def _team_is_removed(self, api: APIClient, team_id: str) -> bool:
+        """False while containers are there; one may join when the others are gone."""
+        from docker.errors import APIError
+
+        left = self._inventory.listed(api, team_id)
+        for each in left:
+            remove(api, each)
+        if left:
+            return False
+        try:
+            self._networks.remove(api, team_id)
+            self._volumes.remove(api, team_id)
+        except APIError as error:
+            if error.status_code not in (403, 409):  # a network has endpoints, a volume is in use
+                raise
+            return False
+        return True
 
     async def _reap(self) -> None:
         """Forgets jobs that ended long ago, and what was never finished."""

@@ -115,6 +115,8 @@ class GitHubRepositories:
 
         def work(github: "Github") -> Repository:
             found = github.get_repo(f"{self._org}/{name}").complete()
+            if found.full_name.lower() != f"{self._org}/{name}".lower():  # GitHub leads on to what had this name
+                raise NotFound(f"{found.full_name} was renamed: the name {name} is free.")
             if found.description != description:
                 raise Conflict(f"There is a repository {found.full_name} already. Choose another name.")
             return _repository(found)

@@ -314,6 +314,25 @@ class TestErrors:
             await GitHubRepositories("http://127.0.0.1:1", "acme", "1", 2, "nonsense").get("acme/shop")
 
 
+class TestRenamed:
+    async def test_the_name_that_a_repository_gave_up_is_free(self, tmp_path: Path):
+        app = create_app(GitHubConfig(tmp_path, "acme", "1", 2, PUBLIC))
+
+        async def leading_on(scope: Any, receive: Any, send: Any) -> None:
+            """As GitHub does from the old name to the new one."""
+            if (scope["type"], scope.get("method"), scope.get("path")) == ("http", "GET", "/repos/acme/shop"):
+                location = str(Request(scope).url.replace(path="/repos/acme/shop-of-old"))
+                moved = JSONResponse({"message": "Moved Permanently"}, 301, {"location": location})
+                return await moved(scope, receive, send)
+            return await app(scope, receive, send)
+
+        async with serve(leading_on) as url:
+            repositories = GitHubRepositories(url, "acme", "1", 2, PEM)
+            await repositories.ensure("shop-of-old", "A shop")
+            made = await repositories.ensure("shop", "Another shop")
+        assert made.full_name == "acme/shop"
+
+
 class TestPlatformsOwnToken:
     async def test_it_is_kept_until_shortly_before_it_expires(self, tmp_path: Path):
         asked: list[str] = []

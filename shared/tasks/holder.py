@@ -5,7 +5,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from shared.core.clock import iso, parse
+from shared.core.clock import iso
 from shared.core.errors import PlatformError, Stale
 from shared.core.log import Log
 from shared.core.ports import Json
@@ -70,6 +70,8 @@ class Holder:
     async def _run(self, step: Step, planned: PlannedStep) -> bool:
         """True when the step is done and the next may begin."""
         again, step.status, step.error = step.status == "running", "running", None
+        if not again:
+            self.record.waited = 0
         step.started_at = step.started_at or iso(self._clock.now())
         await self._lease.write("task.progress", mere=again)
         result = await self._attempt(step, planned, planned.run)
@@ -111,6 +113,7 @@ class Holder:
         """True when the step is undone and the one before it may be."""
         again = step.status == "undoing"
         if not again:
+            self.record.waited = 0
             step.status, step.progress, step.note, step.attempts = "undoing", None, None, 0
             step.started_at, step.finished_at = iso(self._clock.now()), None
         await self._lease.write("task.progress", mere=again)
@@ -146,12 +149,13 @@ class Holder:
         except Exception as error:
             log.exception("task.step_raised", task_id=self.record.id, step=step.name)
             return Failure(f"An unexpected {type(error).__name__}.")
-        if isinstance(result, Later) and self._is_overdue(step, planned):
+        if isinstance(result, Later) and self.record.waited > planned.longest:
             return Failure(f"It was not done after {planned.longest / 60:.0f} minutes.", last=True)
         return result
 
     async def _wait(self, step: Step, later: Later) -> bool:
         step.progress, step.note = later.progress, later.note
+        self.record.waited += later.seconds
         await self._lease.postpone(later.seconds, mere=True)
         return False
 
@@ -175,7 +179,3 @@ class Holder:
 
     def _time_is_up(self) -> bool:
         return (self._clock.now() - self._started).total_seconds() > RUN_ON_SECONDS
-
-    def _is_overdue(self, step: Step, planned: PlannedStep) -> bool:
-        started = parse(step.started_at) if step.started_at else self._clock.now()
-        return (self._clock.now() - started).total_seconds() > planned.longest

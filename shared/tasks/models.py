@@ -65,7 +65,7 @@ class PlannedStep:
     """Seconds that one call may take."""
     attempts: int = 5
     longest: float = 3600
-    """Seconds within which it must be done, however often it says Later."""
+    """Seconds for which it may say Later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +108,8 @@ class TaskRecord(Resource):
     """Why its steps are being undone."""
     kept: bool = False
     """It has stopped before, and what it had made was kept for people: only a person has it undone."""
+    waited: float = 0
+    """Seconds for which its step, or the undoing of that, has said Later: a clock may have jumped meanwhile."""
     held: bool = False
     """Somebody works on it, until `check_at` at least; else a message is on its way."""
     epoch: int = 1
@@ -120,7 +122,8 @@ class TaskRecord(Resource):
 
     def task(self, sequence: int = 0) -> Task:
         shown = self.model_dump(
-            exclude={"owner_id", "given", "state", "undo_to", "cause", "kept", "held", "epoch", "check_at", "told_at"}
+            exclude={"owner_id", "given", "state", "undo_to", "cause", "kept", "waited", "held"}
+            | {"epoch", "check_at", "told_at"}
         )
         return Task(**shown, sequence=sequence)
 

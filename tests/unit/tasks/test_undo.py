@@ -192,6 +192,14 @@ class TestEndless:
         assert (done.status, done.error) == ("failed", "One failed: It was not done after 60 minutes.")
         assert len(line.acts) == 8
 
+    async def test_a_clock_that_jumps_makes_no_step_late(self) -> None:
+        line = Line("one")
+        line.script["one"] = [Later(1)] * 3
+        await line.begin()
+        await line.runner.handle(line.message())
+        line.clock.advance(7200)
+        assert (await line.run()).status == "succeeded"
+
     async def test_an_undo_that_is_never_done_needs_attention(self) -> None:
         line = await refused_at("one", "one")
         line.script["-one"] = [Later(600)] * 99

@@ -1,6 +1,5 @@
 """Who is calling, and the one helper that checks what they may do."""
 
-import asyncio
 from dataclasses import dataclass
 
 from shared.core.errors import Conflict, Forbidden, NotFound
@@ -41,15 +40,12 @@ class Access:
 
         Conflict for all but reading while the team is being deleted.
         """
-        if action in _WHILE_DELETED:
-            role, deleting = await self.role(principal.user_id, team_id), False
-        else:
-            role, deleting = await asyncio.gather(self.role(principal.user_id, team_id), self.is_deleting(team_id))
+        role = await self.role(principal.user_id, team_id)
         if role is None:
             raise NotFound("It does not exist, or you are not a member of its team.")
         if not allows(role, action):
             raise Forbidden(f"Your role in this team ({role}) does not allow this: {action.replace('_', ' ')}.")
-        if deleting:
+        if action not in _WHILE_DELETED and await self.is_deleting(team_id):
             raise Conflict("This team is being deleted. Nothing in it can be changed any more.")
         return role
 

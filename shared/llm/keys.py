@@ -7,7 +7,7 @@ from shared.core import ids
 from shared.core.boards import board_partition, run_key
 from shared.core.clock import Clock, iso
 from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
-from shared.core.ports import Delete, Documents, Json, Put, Secrets, Tokens
+from shared.core.ports import ANY, Delete, Documents, Json, Put, Secrets, Tokens
 from shared.core.resources import RUN_OVER
 from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
 from shared.llm.models import Caller, Cap, KeyRecord
@@ -17,7 +17,11 @@ PREFIX = "kvk_"
 
 
 class Keys:
-    """Record of key K: partition `portal/llmkey/<sha256 of K>`, document `key`."""
+    """Record of key K: partition `portal/llmkey/<sha256 of K>`, document `key`.
+
+    Those of a team: partition `portal/llmkey/<team id>`, documents `made/<sha256 of K>`. One counts; of two that were
+    made at once, the secret leads to one only.
+    """
 
     def __init__(self, documents: Documents, secret_store: Secrets, tokens: Tokens, clock: Clock) -> None:
         self._documents = documents
@@ -34,6 +38,7 @@ class Keys:
         if key is None:
             raise NotFound(f"Secret {name} vanished while it was being made. Try again.")
         record = self._record(team_id, name, ids.digest(key))
+        await self._documents.commit(_partition(team_id), [Put(f"made/{record.key_hash}", {}, ANY)])
         try:
             await self._documents.commit(_partition(record.key_hash), [Put("key", record.model_dump())])
         except Exists:
@@ -41,12 +46,14 @@ class Keys:
         return record
 
     async def revoke_key(self, team_id: str) -> None:
-        """The team's key is known to nobody any more. The secret goes last: it leads to the record."""
+        """No key of the team is known to anybody any more. What leads to the records goes last."""
         name = _secret_name(team_id)
+        made = await self._documents.query(_partition(team_id), "made/")
         key = await self._secrets.get(name)
-        if key is not None:
-            await self._documents.commit(_partition(ids.digest(key)), [Delete("key")])
-            await self._secrets.delete(name)
+        for key_hash in {doc.id.removeprefix("made/") for doc in made} | ({ids.digest(key)} if key else set()):
+            await self._documents.commit(_partition(key_hash), [Delete("key")])
+        await self._documents.commit(_partition(team_id), [Delete(doc.id) for doc in made])
+        await self._secrets.delete(name)
 
     async def set_disabled(self, key_hash: str, disabled: bool) -> KeyRecord:
         """A disabled key refuses its runs too, from their next call on."""
@@ -103,8 +110,9 @@ def _secret_name(team_id: str) -> str:
     return f"llm-key-{team_id}"
 
 
-def _partition(key_hash: str) -> str:
-    return f"portal/llmkey/{key_hash}"
+def _partition(of: str) -> str:
+    """Of a key, by its hash, or of a team."""
+    return f"portal/llmkey/{of}"
 
 
 def _credential(headers: Headers) -> str:

@@ -31,6 +31,26 @@ class TestEnsureKey:
         assert (await world.keys.ensure_key(TEAM)).disabled
 
 
+class TestRevokeKey:
+    async def test_of_two_that_were_made_at_once_none_is_left(self):
+        world, _ = scripted()
+        await world.keys.ensure_key(TEAM)
+        await world.secrets.put(f"llm-key-{TEAM}", "kvk_the_other_one")
+        await world.keys.ensure_key(TEAM)
+        await world.keys.revoke_key(TEAM)
+        assert [name for name, rows in world.documents.partitions.items() if rows and "llmkey" in name] == []
+        assert world.secrets.secrets == {}
+
+    async def test_repeating_it_is_fine(self):
+        world, _ = scripted()
+        await world.keys.revoke_key(TEAM)
+        await world.keys.ensure_key(TEAM)
+        await world.keys.revoke_key(TEAM)
+        await world.keys.revoke_key(TEAM)
+        with pytest.raises(Unauthenticated):
+            await world.keys.authenticate([("x-api-key", "kvk_any")])
+
+
 class TestAuthenticate:
     @pytest.mark.parametrize(("header", "scheme"), [("x-api-key", ""), ("authorization", "Bearer ")])
     async def test_a_key_in_either_header(self, header: str, scheme: str):

@@ -1,17 +1,23 @@
 """Idempotency keys: a POST that is sent again with its key gets its first answer, and happens once."""
 
+import asyncio
 from dataclasses import dataclass
 from datetime import timedelta
 
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
-from shared.core.errors import Conflict, Exists, Invalid, Stale
-from shared.core.ports import ANY, Delete, Documents, Json, Put
+from shared.core.errors import Conflict, Exists, Invalid, PlatformError, Stale
+from shared.core.log import Log
+from shared.core.ports import ANY, Delete, Documents, Json, Op, Put
+
+log = Log(__name__)
 
 _PROCESSING_SECONDS = 120
 """After this, whoever began is taken for dead, and the request may be made again."""
 _REMEMBERED_SECONDS = 24 * 3600
 _FORGOTTEN_AT_ONCE = 50
+_PAUSES = (0.1, 0.4, 0)
+"""Seconds after each try to keep an answer. The client waits for its own meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +57,28 @@ class IdempotencyKeys:
         return None
 
     async def finish(self, slot: str, body: bytes, answer: Answer) -> None:
+        """The request has happened: when its answer cannot be kept, it is still the answer."""
         kept = {"status": answer.status, "body": answer.body, "headers": answer.headers}
         entry: Json = {"request": ids.digest(body.decode("latin-1")), "answer": kept, "at": iso(self._clock.now())}
         partition, name = _place(slot)
-        await self._documents.commit(partition, [Put(name, entry, ANY)])
+        await self._settle(partition, Put(name, entry, ANY))
 
     async def abandon(self, slot: str) -> None:
-        """The request failed: the same key may try again."""
+        """The request failed, or its answer must not be kept: the same key may try again."""
         partition, name = _place(slot)
-        await self._documents.commit(partition, [Delete(name)])
+        await self._settle(partition, Delete(name))
+
+    async def _settle(self, partition: str, op: Op) -> None:
+        """Never raises an error of ours: it would hide what the request itself came to."""
+        for pause in _PAUSES:
+            try:
+                await self._documents.commit(partition, [op])
+                return
+            except PlatformError as error:
+                log.warning("idempotency.not_kept", reason=error.detail)
+                if not error.transient:
+                    return
+                await asyncio.sleep(pause)
 
     async def _forgotten(self, partition: str, but: str) -> list[Delete]:
         oldest = iso(self._clock.now() - timedelta(seconds=_REMEMBERED_SECONDS))

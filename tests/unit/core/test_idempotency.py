@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared.core.clock import ManualClock
-from shared.core.errors import Conflict, Invalid
+from shared.core.errors import Conflict, Invalid, PlatformError, TooLarge, Unavailable
 from shared.core.idempotency import Answer, IdempotencyKeys, slot
 from tests.unit.world import InterleavedDocuments
 
@@ -75,3 +75,24 @@ class TestKeys:
         assert await keys.begin(PLACE, b"body") == ANSWER
         clock.advance(2)
         assert await keys.begin(PLACE, b"other body") is None
+
+
+class TestAnswersThatCannotBeKept:
+    async def test_a_passing_failure_is_outlived(self, clock: ManualClock) -> None:
+        documents = InterleavedDocuments()
+        keys = IdempotencyKeys(documents, clock)
+        await keys.begin(PLACE, b"body")
+        documents.fail("portal/idempotency/", Unavailable("disk full"))
+        documents.fail("portal/idempotency/", Unavailable("disk full"))
+        await keys.finish(PLACE, b"body", ANSWER)
+        assert await keys.begin(PLACE, b"body") == ANSWER
+
+    @pytest.mark.parametrize("reason", [Unavailable("disk full"), TooLarge("too large")])
+    async def test_one_that_stays_is_no_failure_of_the_request(self, clock: ManualClock, reason: PlatformError) -> None:
+        documents = InterleavedDocuments()
+        keys = IdempotencyKeys(documents, clock)
+        await keys.begin(PLACE, b"body")
+        for _ in range(5):
+            documents.fail("portal/idempotency/", reason)
+        await keys.finish(PLACE, b"body", ANSWER)
+        await keys.abandon(PLACE)

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlsplit
@@ -64,14 +63,18 @@ class GitHubRepositories:
             await self._copied(found)
         return found
 
-    async def remove(self, name: str, description: str) -> None:
-        def work(github: "Github") -> None:
+    async def remove(self, name: str, description: str) -> bool:
+        def work(github: "Github") -> bool:
             found = github.get_repo(_checked(f"{self._org}/{name}")).complete()
-            if found.description == _line(description):
-                found.delete()
+            if found.description != _line(description):
+                return False
+            found.delete()
+            return True
 
-        with suppress(NotFound):
-            await self._run(work)
+        try:
+            return await self._run(work)
+        except NotFound:
+            return True
 
     async def get(self, full_name: str) -> Repository | None:
         if not _is_full_name(full_name):

@@ -260,8 +260,9 @@ class Repositories(Protocol):
         """
         ...
 
-    async def remove(self, name: str, description: str) -> None:
-        """Delete our repository `name` with all it holds. One that is gone, or has another description, is fine."""
+    async def remove(self, name: str, description: str) -> bool:
+        """Delete our repository `name` with all it holds. False when it stays: it has another description. One that is
+        gone is fine."""
         ...
 
     async def get(self, full_name: str) -> Repository | None: ...

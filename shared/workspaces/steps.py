@@ -49,10 +49,18 @@ class WorkspaceSteps:
         return {"repository": made.full_name}
 
     async def delete_repository(self, ctx: StepContext) -> None:
-        """With everything that was pushed to it; a repository that is not this workspace's stays."""
+        """With everything that was pushed to it; a repository that was never this workspace's stays.
+
+        Conflict for one that was, and cannot be told from others any more.
+        """
         with contextlib.suppress(NotFound):
             workspace, _ = await self._workspaces.workspace(ctx.subject.id)
-            await self._repositories.remove(workspace.slug, _description(workspace))
+            ours = _description(workspace)
+            if not await self._repositories.remove(workspace.slug, ours) and workspace.repository is not None:
+                raise Conflict(
+                    f"{workspace.repository.full_name} is not described as “{ours}” any more, so it was not "
+                    "deleted. Describe it so again on GitHub, then retry; or delete the workspace and keep it."
+                )
 
     async def import_repository(self, ctx: StepContext) -> Json | Later:
         """Copy branches and tags in a container job, which has git; the job's own log tells how far it is."""

@@ -107,19 +107,19 @@ class TestRemove:
     async def test_it_is_gone_and_its_name_free(self, host: Host):
         made = await host.repositories.ensure("shop", "A shop", template="acme/template")
         await host.repositories.protect(made.full_name, "main")
-        await host.repositories.remove("shop", "A shop")
+        assert await host.repositories.remove("shop", "A shop")
         assert await host.repositories.get("acme/shop") is None
         await host.repositories.ensure("shop", "Another shop")
 
     async def test_repeating_it_is_fine(self, host: Host):
-        await host.repositories.remove("shop", "A shop")
+        assert await host.repositories.remove("shop", "A shop")
         await host.repositories.ensure("shop", "A shop")
         await asyncio.gather(*(host.repositories.remove("shop", "A shop") for _ in range(3)))
         assert await host.repositories.get("acme/shop") is None
 
     async def test_a_repository_of_somebody_else_stays(self, host: Host):
         await host.repositories.ensure("shop", "A shop")
-        await host.repositories.remove("shop", "Another shop")
+        assert not await host.repositories.remove("shop", "Another shop")
         assert await host.repositories.get("acme/shop") is not None
 
 

@@ -64,10 +64,12 @@ class FakeRepositories:
             hosted.branches["main"] = self._commit(None, first)
         return hosted.repository
 
-    async def remove(self, name: str, description: str) -> None:
+    async def remove(self, name: str, description: str) -> bool:
         key = f"{self._org}/{name}".lower()
-        if key in self.repositories and self.repositories[key].description == description:
-            del self.repositories[key]
+        if key in self.repositories and self.repositories[key].description != description:
+            return False
+        self.repositories.pop(key, None)
+        return True
 
     async def get(self, full_name: str) -> Repository | None:
         hosted = self.repositories.get(full_name.lower())

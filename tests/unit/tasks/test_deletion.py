@@ -185,7 +185,7 @@ class TestDeleteWorkspace:
         assert (await world.platform.tasks.get(ada, started.task_id)).status == "succeeded"
 
 
-async def refuse(name: str, description: str) -> None:
+async def refuse(name: str, description: str) -> bool:
     raise Forbidden("The App may not delete repositories.")
 
 
@@ -206,6 +206,19 @@ class TestChangeOfMind:
         assert await world.platform.workspaces.delete(ada, workspace.id, "keep") == started
         await world.pump(60)
         assert "delete_repository" not in await self._steps(world, ada, started.task_id)
+        assert list(world.repositories.repositories) == ["acme/rockets"]
+
+    async def test_one_that_was_described_anew_is_not_said_to_be_deleted(self, world: World, ada: Principal) -> None:
+        workspace = await world.workspace(ada)
+        world.repositories.repositories["acme/rockets"].description = "Rockets of ours"
+        started = await world.platform.workspaces.delete(ada, workspace.id, "delete")
+        await world.pump(600)
+        task = await world.platform.tasks.get(ada, started.task_id)
+        assert task.status == "needs_attention"
+        assert "acme/rockets is not described as" in (task.error or "")
+        await world.platform.workspaces.delete(ada, workspace.id, "keep")
+        await world.pump(60)
+        await self._steps(world, ada, started.task_id)
         assert list(world.repositories.repositories) == ["acme/rockets"]
 
     async def test_it_is_kept_when_that_is_asked_before_its_turn(self, world: World, ada: Principal) -> None:
@@ -239,12 +252,13 @@ class TestChangeOfMind:
         workspace = await world.workspace(ada)
         remove, refused = world.repositories.remove, list[str]()
 
-        async def ask(name: str, description: str) -> None:
+        async def ask(name: str, description: str) -> bool:
             for _ in range(2):
                 with pytest.raises(Conflict, match="Deleting repo has begun already") as error:
                     await world.another_platform().workspaces.delete(ada, workspace.id, "keep")
                 refused.append(error.value.detail)
                 await remove(name, description)
+            return True
 
         world.repositories.remove = ask  # type: ignore[method-assign]
         task_id = await deleted(world, ada, workspace, "delete")

@@ -234,27 +234,28 @@ class TestImportWorkspace:
         answer = await ada.request("POST", "/api/workspaces", json={"name": "Half Address", "import_url": url})
         assert answer.status_code == 422, answer.text
 
-    async def test_a_source_that_is_no_repository_fails_with_one_sentence(self, ada: Person, tmp_path: Path):
+    async def test_a_source_that_is_no_repository_is_refused_with_one_sentence_and_undone(self, ada: Person, tmp_path: Path):
         empty = tmp_path / "nothing-here"
         empty.mkdir()
         task, workspace = await _ended(ada, "No Repository", empty.as_uri())
-        assert task["status"] == "failed"
-        failed = next(step for step in task["steps"] if step["status"] == "failed")
-        assert failed["name"] == "import_repository"
-        assert failed["error"]
-        assert "\n" not in failed["error"]
-        assert str(empty) in failed["error"]
-        assert "host.docker.internal" not in failed["error"]
+        assert task["status"] == "rolled_back"
+        undone = [step["name"] for step in task["steps"] if step["status"] == "undone"]
+        assert undone[-1] == "import_repository"
+        assert {step["status"] for step in task["steps"]} == {"undone", "pending"}
+        assert task["error"].startswith("Importing repo failed: ")
+        assert "\n" not in task["error"]
+        assert str(empty) in task["error"]
+        assert "host.docker.internal" not in task["error"]
         assert workspace["status"] == "failed"
         assert workspace["error"] == task["error"]
         assert "Traceback" not in task["error"]
         events = await events_of(ada, f"tasks/{task['id']}")
-        assert events[-1]["type"] == "task.failed"
+        assert events[-1]["type"] == "task.rolled_back"
 
     async def test_it_can_be_retried_once_the_source_is_there(self, ada: Person, tmp_path: Path, source: Path):
         late = tmp_path / "late"
         task, workspace = await _ended(ada, "Late Source", late.as_uri())
-        assert task["status"] == "failed"
+        assert task["status"] == "rolled_back"
         source.rename(late)
         answer = await ada.request("POST", f"/api/tasks/{task['id']}/retry")
         assert answer.status_code == 202
@@ -270,7 +271,7 @@ class TestImportWorkspace:
     async def test_a_viewer_cannot_retry_it(self, ada: Person, bob: Person, tmp_path: Path):
         task, workspace = await _ended(ada, "Viewed Failure", (tmp_path / "missing").as_uri())
         await join(ada, workspace["team_id"], bob, "viewer")
-        assert (await bob.get(f"/api/tasks/{task['id']}"))["status"] == "failed"
+        assert (await bob.get(f"/api/tasks/{task['id']}"))["status"] == "rolled_back"
         assert (await bob.refused("POST", f"/api/tasks/{task['id']}/retry"))["status"] == 403
 
 

@@ -234,7 +234,9 @@ class TestImportWorkspace:
         answer = await ada.request("POST", "/api/workspaces", json={"name": "Half Address", "import_url": url})
         assert answer.status_code == 422, answer.text
 
-    async def test_a_source_that_is_no_repository_is_refused_with_one_sentence_and_undone(self, ada: Person, tmp_path: Path):
+    async def test_a_source_that_is_no_repository_is_refused_with_one_sentence_and_undone(
+        self, ada: Person, tmp_path: Path
+    ):
         empty = tmp_path / "nothing-here"
         empty.mkdir()
         task, workspace = await _ended(ada, "No Repository", empty.as_uri())

@@ -1,6 +1,7 @@
 """An HTTP client of the local cloud that signs in as a person would, through the Entra emulator's account page."""
 
 import asyncio
+import time
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
@@ -17,12 +18,15 @@ class ApiError(RuntimeError):
 
 
 class Client:
-    """`async with Client(api_url) as client: await client.sign_in("ada@contoso.test")`."""
+    """`async with Client(api_url) as client: await client.sign_in("ada@contoso.test")`. Its session is renewed."""
 
     def __init__(self, api_url: str) -> None:
         self.base_url = api_url
         self._http = httpx.AsyncClient(base_url=api_url, timeout=30, trust_env=False)
         self.user: dict[str, Any] = {}
+        self.session: dict[str, Any] = {}
+        self._renew_at = float("inf")
+        self._renewing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -41,9 +45,22 @@ class Client:
         if "code" not in returned:
             raise ApiError(answer.status_code, f"Entra did not sign {username} in: {answer.text[:300]}")
         session = await self.post("/api/auth/callback", {"code": returned["code"][0], "state": returned["state"][0]})
-        self._http.headers["authorization"] = f"Bearer {session['access_token']}"
-        self.user = session["user"]
+        self._use(session)
         return session
+
+    def _use(self, session: dict[str, Any]) -> None:
+        self.session, self.user = session, session["user"]
+        self._http.headers["authorization"] = f"Bearer {session['access_token']}"
+        self._renew_at = time.monotonic() + session["expires_in"] * 2 / 3
+
+    async def renew(self) -> None:
+        """Renews the session when most of its time is over."""
+        async with self._renewing:
+            if time.monotonic() < self._renew_at:
+                return
+            body = {"refresh_token": self.session["refresh_token"]}
+            answer = await self._http.post("/api/auth/refresh", json=body)
+            self._use(answer.raise_for_status().json())
 
     async def finished(self, task_id: str, every: float = 0.1) -> dict[str, Any]:
         """The task once it has succeeded. Raises ApiError with its error when it ends otherwise."""
@@ -69,6 +86,7 @@ class Client:
 
     async def call(self, method: str, path: str, **request: Any) -> Any:
         """The answer's JSON, None when it has none. Raises ApiError for 4xx and 5xx."""
+        await self.renew()
         answer = await self._http.request(method, path, **request)
         if answer.status_code >= 400:
             problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}

@@ -85,7 +85,7 @@ def _top(api: APIClient, container: str) -> list[int]:
         listed: Any = api.top(container)
     except APIError:  # not running, or gone
         return []
-    return [int(row[listed["Titles"].index("PID")]) for row in listed["Processes"]]
+    return [int(row[listed["Titles"].index("PID")]) for row in listed["Processes"] or ()]
 
 
 def _in_folder(cloud: LocalCloud, run_id: str) -> list[int]:

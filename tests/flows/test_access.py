@@ -168,3 +168,11 @@ async def _status(person: Person, session: Json) -> int:
 
 async def _me(person: Person, session: Json) -> None:
     assert await _status(person, session) == 200
+
+
+async def test_a_client_at_work_for_long_stays_signed_in(cloud: LocalCloud):
+    async with Person.signed_in(cloud, "ada@contoso.test") as person:
+        first = person.session["refresh_token"]
+        person._renew_at = 0
+        await asyncio.gather(*(person.get("/api/auth/me") for _ in range(3)))
+        assert person.session["refresh_token"] != first

@@ -78,13 +78,12 @@ class Person(Client):
     def __init__(self, cloud: LocalCloud) -> None:
         super().__init__(cloud.api_url)
         self.cloud = cloud
-        self.session: Json = {}
 
     @classmethod
     @asynccontextmanager
     async def signed_in(cls, cloud: LocalCloud, username: str) -> AsyncGenerator[Self]:
         async with cls(cloud) as person:
-            person.session = await person.sign_in(username)
+            await person.sign_in(username)
             yield person
 
     @property
@@ -92,6 +91,7 @@ class Person(Client):
         return self.user["id"]
 
     async def request(self, method: str, path: str, **request: Any) -> httpx.Response:
+        await self.renew()
         return await self._http.request(method, path, **request)
 
     async def refused(self, method: str, path: str, body: Any = None, **headers: str) -> Json:

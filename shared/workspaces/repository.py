@@ -5,10 +5,11 @@ import contextlib
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Conflict, Exists, NotFound, Stale
-from shared.core.ports import Delete, Documents, Json, Put
+from shared.core.ports import Delete, Doc, Documents, Json, Put
 from shared.core.teams import TeamRecord, team_partition
 from shared.workspaces.models import WorkspaceRecord
 
+NAME_TAKEN = "A workspace of this name exists already. Choose another name."
 _FOLLOWS_WITHIN = 60
 
 
@@ -34,14 +35,21 @@ class WorkspaceRepository:
     async def members(self, team_id: str) -> list[str]:
         return [doc.body["user_id"] for doc in await self._documents.query(team_partition(team_id), "member/")]
 
-    async def reserve_name(self, slug: str, workspace_id: str) -> None:
+    async def unborn(self, slug: str, user_id: str) -> str | None:
+        """The workspace that this person reserved the name for and that did not follow, if there is one."""
+        doc = await self._documents.get(_name_partition(slug), "reservation")
+        if doc is None or doc.body.get("user_id") != user_id or await self._follower(doc):
+            return None
+        return doc.body["workspace_id"]
+
+    async def reserve_name(self, slug: str, workspace_id: str, user_id: str) -> None:
         """Conflict when another workspace has it. One whose workspace did not follow within a minute is taken over."""
-        reservation: Json = {"workspace_id": workspace_id, "at": iso(self._clock.now())}
+        reservation: Json = {"workspace_id": workspace_id, "user_id": user_id, "at": iso(self._clock.now())}
         try:
             put = Put("reservation", reservation, await self._replaceable(slug, workspace_id))
             await self._documents.commit(_name_partition(slug), [put])
         except (Exists, Stale):
-            raise Conflict("A workspace of this name exists already. Choose another name.") from None
+            raise Conflict(NAME_TAKEN) from None
 
     async def _replaceable(self, slug: str, workspace_id: str) -> str | None:
         """ETag of a reservation that is the workspace's own, or that nobody uses."""
@@ -51,8 +59,10 @@ class WorkspaceRepository:
         if doc.body["workspace_id"] == workspace_id:
             return doc.etag
         age = (self._clock.now() - parse(doc.body["at"])).total_seconds()
-        used = await self._documents.get(workspace_partition(doc.body["workspace_id"]), "workspace")
-        return doc.etag if used is None and age > _FOLLOWS_WITHIN else None
+        return doc.etag if age > _FOLLOWS_WITHIN and await self._follower(doc) is None else None
+
+    async def _follower(self, reservation: Doc) -> Doc | None:
+        return await self._documents.get(workspace_partition(reservation.body["workspace_id"]), "workspace")
 
     async def release_name(self, slug: str, workspace_id: str) -> None:
         """Unless it is another workspace's meanwhile."""

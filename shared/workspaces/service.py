@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 from shared.core import ids
 from shared.core.access import Access, Principal
 from shared.core.clock import iso
-from shared.core.errors import Invalid, NotFound, PlatformError
+from shared.core.errors import Conflict, Exists, Invalid, NotFound
 from shared.core.permissions import Action, Role
 from shared.core.ports import Put
 from shared.core.resources import StartedTask, Subject
@@ -17,7 +17,7 @@ from shared.core.teams import TeamRecord, founding
 from shared.tasks.deletions import Deletions
 from shared.tasks.runner import Runner
 from shared.workspaces.models import NewWorkspace, StartedWorkspace, Workspace, WorkspaceRecord
-from shared.workspaces.repository import WorkspaceRepository, workspace_partition
+from shared.workspaces.repository import NAME_TAKEN, WorkspaceRepository, workspace_partition
 from shared.workspaces.steps import DELETE_REPOSITORY
 
 
@@ -37,12 +37,15 @@ class WorkspaceService:
     async def create(self, principal: Principal, request: NewWorkspace) -> StartedWorkspace:
         """202: the workspace exists as `pending`, and a task provisions it."""
         source = self._import_source(request.import_url)
-        workspace_id, team_id, task_id = ids.new_workspace(), ids.new_team(), ids.sortable()
+        slug, team_id, task_id = _slug(request.name), ids.new_team(), ids.sortable()
+        # A creation that failed half-way goes on under its id: of two that do, only one can create the workspace.
+        workspace_id = await self._repository.unborn(slug, principal.user_id) or ids.new_workspace()
+        await self._repository.reserve_name(slug, workspace_id, principal.user_id)
         now = iso(self._store.clock.now())
         workspace = WorkspaceRecord(
             id=workspace_id,
             name=request.name,
-            slug=_slug(request.name),
+            slug=slug,
             team_id=team_id,
             import_url=source,
             task_id=task_id,
@@ -61,14 +64,12 @@ class WorkspaceService:
         plan = "workspace.import" if source else "workspace.create"
         subject = Subject(kind="workspace", id=workspace_id, name=request.name)
         task = self._runner.creation(task_id, plan, subject, team_id, principal.user_id, {})
-        await self._repository.reserve_name(workspace.slug, workspace_id)
+        follow = [*founding(team, principal), task]
         put = Put("workspace", workspace.json_body())
         try:
-            follow = [*founding(team, principal), task]
             await self._store.commit(Commit(workspace_partition(workspace_id), [put], follow=follow))
-        except PlatformError:
-            await self._repository.release_name(workspace.slug, workspace_id)
-            raise
+        except Exists:
+            raise Conflict(NAME_TAKEN) from None
         return StartedWorkspace(workspace=_shown(workspace, Role.OWNER, team), task_id=task_id)
 
     async def get(self, principal: Principal, workspace_id: str) -> Workspace:

@@ -156,7 +156,7 @@ class WorkspaceSteps:
     async def renew(self, ctx: StepContext) -> None:
         """Its creation begins anew, or goes on. Conflict when its name was taken meanwhile."""
         workspace, _ = await self._workspaces.workspace(ctx.subject.id)
-        await self._workspaces.reserve_name(workspace.slug, workspace.id)
+        await self._workspaces.reserve_name(workspace.slug, workspace.id, ctx.owner_id)
         if workspace.status != "active":
             await self._set(ctx, "pending", None)
 

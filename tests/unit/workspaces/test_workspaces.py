@@ -77,20 +77,39 @@ class TestCreateWorkspace:
         assert sum(isinstance(result, Conflict) for result in results) == 3
         assert len(await world.platform.teams.mine(ada)) == 1
 
-    async def test_a_name_whose_workspace_never_came_is_free_again(self, world: World, ada: Principal) -> None:
+    @pytest.mark.parametrize("error", [Unavailable("disk full"), KeyboardInterrupt()])
+    async def test_whose_workspace_never_came_has_the_name_at_once(
+        self, world: World, ada: Principal, error: BaseException
+    ) -> None:
+        world.documents.fail("portal/workspace/", error)
+        with pytest.raises(type(error)):
+            await world.platform.workspaces.create(ada, NewWorkspace(name="My App"))
+        wanting = (world.another_platform().workspaces.create(ada, NewWorkspace(name="My App")) for _ in range(4))
+        results = await asyncio.gather(*wanting, return_exceptions=True)
+        assert [str(result) for result in results if isinstance(result, Exception)] == [
+            "A workspace of this name exists already. Choose another name."
+        ] * 3
+        await world.pump()
+        assert [
+            one.status
+            for one in await world.platform.workspaces.of_teams(
+                ada, [team.id for team in await world.platform.teams.mine(ada)]
+            )
+        ] == ["active"]
+
+    async def test_a_name_whose_workspace_never_came_is_free_for_others_after_a_minute(
+        self, world: World, ada: Principal
+    ) -> None:
+        bob = await world.person("Bob")
         world.documents.fail("portal/workspace/", Unavailable("disk full"))
         with pytest.raises(Unavailable):
             await world.platform.workspaces.create(ada, NewWorkspace(name="My App"))
-        await world.workspace(ada, "My App")
-
-    async def test_a_name_whose_maker_crashed_is_free_after_a_minute(self, world: World, ada: Principal) -> None:
-        world.documents.fail("portal/workspace/", KeyboardInterrupt())
-        with pytest.raises(KeyboardInterrupt):
-            await world.platform.workspaces.create(ada, NewWorkspace(name="My App"))
+        with pytest.raises(Conflict):
+            await world.platform.workspaces.create(bob, NewWorkspace(name="My App"))
+        world.clock.advance(61)
+        await world.workspace(bob, "My App")
         with pytest.raises(Conflict):
             await world.platform.workspaces.create(ada, NewWorkspace(name="My App"))
-        world.clock.advance(61)
-        await world.workspace(ada, "My App")
 
     @pytest.mark.parametrize("name", ["!!!", "Ünï"[:1], "日本"])
     async def test_a_name_needs_something_a_repository_can_be_named_after(

@@ -11,6 +11,8 @@ import time
 from shared.core.errors import NotFound
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"  # Crockford base 32, lower case: no i, l, o, u
+_PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
+"""Two digits by their value, since a change makes several ids."""
 
 
 class _Rising:
@@ -23,7 +25,7 @@ class _Rising:
     def next(self) -> int:
         value = (time.time_ns() // 1_000_000 << 50) | secrets.randbits(50)
         with self._lock:
-            self._last = max(value, self._last + 1 + secrets.randbits(32))
+            self._last = value if value > self._last else self._last + 1 + secrets.randbits(32)
             return self._last
 
 
@@ -36,11 +38,8 @@ def random_text(length: int = 12) -> str:
 
 def sortable() -> str:
     """Twenty characters that sort by creation time, within a process also inside of a millisecond."""
-    value, text = _rising.next(), ""
-    for _ in range(20):
-        value, digit = divmod(value, 32)
-        text = _ALPHABET[digit] + text
-    return text
+    value = _rising.next()
+    return "".join([_PAIRS[value >> shift & 1023] for shift in range(90, -1, -10)])
 
 
 def new_team() -> str:

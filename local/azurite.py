@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
-from local.child import free_port
+from local.free_ports import free_port
 from local.server import LocalServer, first_line
 
 FOLDER = Path(__file__).with_name("azurite")

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import socket
 import sys
@@ -153,15 +152,3 @@ def require_free(name: str, *ports: int) -> None:
                 probe.bind(("127.0.0.1", port))
             except OSError as error:
                 raise ChildFailed(f"{name} cannot use port {port} ({error.strerror}): end what uses it.") from None
-
-
-def free_port() -> int:
-    """A TCP port on the loopback that nothing used a moment ago, of those that connections do not get by themselves."""
-    for port in random.sample(range(20_000, 32_768), 1_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    raise ChildFailed("No port is free on the loopback.")

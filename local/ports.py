@@ -5,7 +5,8 @@ from dataclasses import dataclass, fields
 
 import psutil
 
-from local.child import free_port, require_free
+from local.child import require_free
+from local.free_ports import free_port
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from local.child import free_port
+from local.free_ports import free_port
 from local.server import LocalServer, first_line
 
 _MACHINES = {"amd64": "x86_64", "x86_64": "x86_64"}

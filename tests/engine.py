@@ -25,7 +25,8 @@ from docker import APIClient
 from docker.errors import APIError, DockerException
 
 from local import agent_image, base_image
-from local.child import Child, accepts_connections, free_port
+from local.child import Child, accepts_connections
+from local.free_ports import free_port
 from tests.requires import require
 
 _START_SECONDS, _GRACE_SECONDS = 90, 40

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from local.child import free_port
+from local.free_ports import free_port
 from local.valkey import Valkey, ValkeyMissing, server_binary
 from shared.adapters.redis_counters import RedisCounters
 from shared.core import ids

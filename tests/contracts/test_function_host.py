@@ -20,7 +20,8 @@ from starlette.types import Receive, Scope, Send
 
 from functions.asgi import AsgiResponse
 from local import host_app, host_config
-from local.child import Child, accepts_connections, free_port
+from local.child import Child, accepts_connections
+from local.free_ports import free_port
 from local.host import FunctionHost
 from local.host_app import AppInvalid
 from local.host_config import HostConfig

@@ -2,11 +2,14 @@
 
 import os
 import socket
+import sys
 from collections.abc import Generator
 from dataclasses import replace
+from subprocess import PIPE, Popen
 
 import pytest
 
+from local.free_ports import free_port
 from local.ports import CloudPorts, PortsTaken, require_all_free
 
 
@@ -32,3 +35,16 @@ class TestPorts:
         with pytest.raises(PortsTaken) as caught:
             require_all_free(replace(CloudPorts.free(), github=taken, web=taken))
         assert str(caught.value).count(f"port {taken}") == 2
+
+    def test_free_ones_are_given_to_one_process_only(self) -> None:
+        given = "from local.free_ports import free_port; print(*(free_port() for _ in range(40)))"
+        others = [
+            Popen([sys.executable, "-c", f"{given}; input()"], stdin=PIPE, stdout=PIPE, text=True) for _ in range(3)
+        ]
+        ports = [str(free_port()) for _ in range(40)]
+        for other in others:
+            assert other.stdout is not None
+            ports += other.stdout.readline().split()
+        for other in others:
+            other.communicate("\n")
+        assert len(set(ports)) == len(ports) == 160

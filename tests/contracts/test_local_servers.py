@@ -13,7 +13,8 @@ from azure.storage.queue.aio import QueueClient
 
 from local import azurite, valkey
 from local.azurite import Azurite, AzuriteMissing, AzuritePorts
-from local.child import Child, ChildFailed, accepts_connections, free_port
+from local.child import Child, ChildFailed, accepts_connections
+from local.free_ports import free_port
 from local.valkey import Valkey
 from tests.requires import require
 

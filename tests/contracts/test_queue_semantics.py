@@ -65,7 +65,8 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 
 from local import host_app
 from local.azurite import Azurite
-from local.child import Child, accepts_connections, free_port
+from local.child import Child, accepts_connections
+from local.free_ports import free_port
 from local.host import FunctionHost
 from local.host_config import HostConfig, QueueOptions
 from tests.contracts.queue_wire import QueueWire

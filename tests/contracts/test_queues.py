@@ -13,7 +13,7 @@ import pytest
 from azure.storage.queue.aio import QueueServiceClient
 
 from local import azurite
-from local.child import free_port
+from local.free_ports import free_port
 from shared.adapters.storage_queues import StorageQueues
 from shared.core import ids
 from shared.core.errors import TooLarge, Unavailable

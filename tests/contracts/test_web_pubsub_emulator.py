@@ -17,10 +17,11 @@ from azure.core.exceptions import HttpResponseError
 from azure.messaging.webpubsubservice.aio import WebPubSubServiceClient
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from local.free_ports import free_port
 from local.pubsub import create_app
 from local.valkey import Valkey
 from tests.contracts.pubsub_client import PLAIN, PubSubClient
-from tests.serving import listening_socket, serve
+from tests.serving import serve
 
 KEY = "access-key-of-the-emulator-0123456789abcdef"
 HUB = "kanban"
@@ -260,7 +261,7 @@ class TestReliability:
             assert await ada.received(1) == [{"n": 1}]
 
     async def test_an_emulator_killed_and_restarted_loses_nothing(self, valkey: Valkey, database: Any) -> None:
-        port = _free_port()
+        port = free_port()
         url = f"http://127.0.0.1:{port}"
         async with serve(create_app(valkey.url, KEY)) as other, service_of(other) as service:
             process = await _start(valkey, port)
@@ -510,11 +511,6 @@ async def _until(look: Callable[[], Awaitable[Any]], expected: Any) -> None:
             while (found := await look()) != expected:
                 await asyncio.sleep(0.01)
     assert found == expected
-
-
-def _free_port() -> int:
-    with listening_socket() as sock:
-        return sock.getsockname()[1]
 
 
 async def _start(valkey: Valkey, port: int) -> asyncio.subprocess.Process:

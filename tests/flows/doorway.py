@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Self
 
-from local.child import free_port
+from local.free_ports import free_port
 
 
 class Doorway:

@@ -1,4 +1,4 @@
-"""Ids that carry what finds their partition: `<kind>_<scope>_<random>`.
+"""Ids that carry what finds their partition: `<kind>_<scope>_<random>`, and `<scope><random>` for tasks.
 
 A scope is a team (`t...`) or a workspace (`w...`); everything on its board lives in one partition.
 """
@@ -48,6 +48,17 @@ def new_team() -> str:
 
 def new_workspace() -> str:
     return "w" + random_text(10)
+
+
+def new_task(scope: str) -> str:
+    """Of the team or workspace whose commit starts it: there a task is found that is not made yet."""
+    return scope + sortable()
+
+
+def task_scope(task_id: str) -> str | None:
+    """The team or workspace in a task's id; None for what cannot be one."""
+    scope = task_id[:11]
+    return scope if is_scope(scope) and is_plain(task_id) and len(task_id) == 31 else None
 
 
 def new_user(tenant: str, object_id: str) -> str:

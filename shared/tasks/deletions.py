@@ -42,7 +42,7 @@ class Deletions:
         if team.status == "deleting":
             await self._take_up(team.task_id, optional)
             return team.task_id
-        task_id, given = ids.sortable(), {CREATION: team.task_id}
+        task_id, given = ids.new_task(team_id), {CREATION: team.task_id}
         plan = f"{subject.kind}.delete"
         leave_out = [name for name, wanted in optional.items() if not wanted]
         task = self._runner.creation(task_id, plan, subject, team_id, principal.user_id, given, leave_out)

@@ -1,12 +1,15 @@
 """Tasks as their owners see them."""
 
+import contextlib
+
 from shared.core.access import Access, Principal
-from shared.core.errors import NotFound
+from shared.core.errors import NotFound, Unavailable
 from shared.core.events import EventPage, parse
 from shared.core.permissions import Action
 from shared.core.resources import Task
 from shared.core.store import Store
 from shared.tasks.models import TaskRecord
+from shared.tasks.promised import promised
 from shared.tasks.runner import Runner
 
 
@@ -22,9 +25,9 @@ class TaskService:
         found: list[Task] = []
         for task_id in task_ids:
             try:
-                record, _ = await self._runner.load(task_id)
+                record, _ = await self._found(task_id)
             except NotFound:
-                continue  # its commit is still to come
+                continue  # its record is gone; its team is there
             if record.owner_id == principal.user_id:
                 found.append(await self._shown(record))
         return sorted(found, key=lambda task: task.created_at, reverse=True)
@@ -49,18 +52,29 @@ class TaskService:
     async def _allowed(self, principal: Principal, task_id: str, action: Action) -> TaskRecord:
         """For whoever may do this in the team, and for those who started it while they are in the team.
 
-        Whoever started a deletion sees it to its end: by then nobody is in the team any more.
+        Whoever started a deletion sees it to its end: by then nobody is in the team any more. Until a task is made, its
+        team may be still to come: whoever started it sees it, and Unavailable keeps it from being changed.
         """
-        record, _ = await self._runner.load(task_id)
+        record, made = await self._found(task_id)
         deletion = self._runner.is_deletion(record)
         mine = record.owner_id == principal.user_id
-        if mine and (deletion or await self._access.role(principal.user_id, record.team_id) is not None):
-            return record
-        if deletion and action != Action.READ:
-            await self._access.require_deletion(principal, record.team_id)
-        else:
-            await self._access.require(principal, record.team_id, action)
+        if not (mine and (deletion or not made or await self._access.role(principal.user_id, record.team_id))):
+            if deletion and action != Action.READ:
+                await self._access.require_deletion(principal, record.team_id)
+            else:
+                await self._access.require(principal, record.team_id, action)
+        if not made and action != Action.READ:
+            raise Unavailable("This task is about to begin. Try again in a moment.", retry_after=1)
         return record
+
+    async def _found(self, task_id: str) -> tuple[TaskRecord, bool]:
+        """The task, and whether it is made already."""
+        with contextlib.suppress(NotFound):
+            return (await self._runner.load(task_id))[0], True
+        record = await promised(self._store, task_id)
+        if record is not None:
+            return record, False
+        return (await self._runner.load(task_id))[0], True  # made in between, or never
 
     async def _shown(self, record: TaskRecord) -> Task:
         return record.task(await self._store.events.last(f"task/{record.id}"))

@@ -2,6 +2,7 @@
 
 import contextlib
 import hmac
+from dataclasses import replace
 from datetime import timedelta
 
 from shared.core import ids
@@ -53,7 +54,8 @@ class TeamService:
 
     async def create(self, principal: Principal, request: NewTeam) -> StartedTeam:
         """A team of its own, without a repository: a board for people."""
-        team_id, task_id = ids.new_team(), ids.sortable()
+        team_id = ids.new_team()
+        task_id = ids.new_task(team_id)
         team = TeamRecord(
             id=team_id,
             name=request.name,
@@ -66,7 +68,7 @@ class TeamService:
         index, record = founding(team, principal)
         subject = Subject(kind="team", id=team_id, name=team.name)
         task = self._runner.creation(task_id, "team.create", subject, team_id, principal.user_id, {})
-        await self._store.commit(Commit(index.partition, index.ops, follow=[record, task]))
+        await self._store.commit(replace(record, follow=[index, task]))
         return StartedTeam(team=_shown(team, Role.OWNER), task_id=task_id)
 
     async def mine(self, principal: Principal) -> list[Team]:

@@ -37,10 +37,11 @@ class WorkspaceService:
     async def create(self, principal: Principal, request: NewWorkspace) -> StartedWorkspace:
         """202: the workspace exists as `pending`, and a task provisions it."""
         source = self._import_source(request.import_url)
-        slug, team_id, task_id = _slug(request.name), ids.new_team(), ids.sortable()
+        slug, team_id = _slug(request.name), ids.new_team()
         # A creation that failed half-way goes on under its id: of two that do, only one can create the workspace.
         workspace_id = await self._repository.unborn(slug, principal.user_id) or ids.new_workspace()
         await self._repository.reserve_name(slug, workspace_id, principal.user_id)
+        task_id = ids.new_task(workspace_id)
         now = iso(self._store.clock.now())
         workspace = WorkspaceRecord(
             id=workspace_id,

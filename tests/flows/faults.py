@@ -275,16 +275,6 @@ class Work:
         assert [self.follower.seen[n]["id"] for n in range(1, len(events) + 1)] == [event["id"] for event in events]
 
     async def _task(self, task_id: str) -> Json:
-        async def there() -> bool:
-            try:
-                await self.owner.get(f"/api/tasks/{task_id}")
-            except ApiError as error:
-                if error.status == 404:
-                    return False
-                raise
-            return True
-
-        await until(there, within=PATIENCE)
         task = await finished_task(self.owner, task_id, within=PATIENCE)
         told = await events_of(self.owner, f"tasks/{task_id}")
         return {"plan": task["plan"], "status": task["status"], "error": task["error"], "told": _steps_told(told)}

@@ -32,6 +32,16 @@ HOSTILE = [
 ]
 
 
+class TestTasks:
+    @pytest.mark.parametrize("scope", [TEAM, WORKSPACE, ids.new_team(), ids.new_workspace()])
+    def test_an_id_leads_to_the_team_or_workspace_that_started_it(self, scope: str) -> None:
+        assert ids.task_scope(ids.new_task(scope)) == scope
+
+    @pytest.mark.parametrize("other", [*HOSTILE, TEAM, ids.sortable(), ids.new_task(TEAM)[:-1] + "/", "x" * 31])
+    def test_no_other_leads_anywhere(self, other: str) -> None:
+        assert ids.task_scope(other) is None
+
+
 class TestScopes:
     @pytest.mark.parametrize("scope", [TEAM, WORKSPACE, ids.new_team(), ids.new_workspace()])
     def test_an_id_leads_to_its_scope(self, scope: str) -> None:

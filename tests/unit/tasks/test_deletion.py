@@ -9,7 +9,7 @@ from shared.core.permissions import Role
 from shared.core.ports import Op, Put
 from shared.core.store import Commit
 from shared.tasks.changes import context, untold
-from shared.teams.models import NewInvitation, NewTeam
+from shared.teams.models import NewInvitation
 from shared.workspaces.models import NewWorkspace, Workspace
 from tests.unit.world import World
 
@@ -516,8 +516,8 @@ class TestDeleteFromAnyState:
     async def test_while_its_creation_has_not_reached_its_task(self, world: World, ada: Principal) -> None:
         """The outbox of its founding got as far as the membership."""
         world.documents.fail("tasks/", Unavailable("disk full"))
-        started = await world.platform.teams.create(ada, NewTeam(name="Rockets"))
-        deletion = await world.platform.teams.delete(ada, started.team.id)
+        started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
+        deletion = await world.platform.workspaces.delete(ada, started.workspace.id, "keep")
         await world.pump(3)
         assert (await world.platform.tasks.get(ada, deletion.task_id)).status == "running"
         world.clock.advance(10)

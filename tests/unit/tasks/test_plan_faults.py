@@ -85,7 +85,7 @@ class Cut:
 
     async def state(self, team: str, scope: str, *tasks: str) -> list[str]:
         """All that is left in any store or outside, without what differs from world to world."""
-        world, known = self.world, {team: "TEAM", scope: "SCOPE", **{task: f"TASK{n}" for n, task in enumerate(tasks)}}
+        world, known = self.world, {task: f"TASK{n}" for n, task in enumerate(tasks)} | {team: "TEAM", scope: "SCOPE"}
         left = [
             f"{partition} {key} {raw.decode()}"
             for partition, rows in world.documents.partitions.items()

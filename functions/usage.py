@@ -6,6 +6,7 @@ from pydantic import BaseModel
 from functions.context import Caller, Here
 from functions.json_route import JsonRoute
 from functions.routing import AreaRouter
+from shared.core.access import Principal
 from shared.core.errors import NotFound
 from shared.core.incidents import Incident
 from shared.core.permissions import Action
@@ -39,14 +40,26 @@ async def get_team_usage(here: Here, caller: Caller, team_id: str) -> TeamUsage:
 @router.get("/incidents")
 async def list_incidents(here: Here, caller: Caller) -> IncidentList:
     """Messages that queues gave up on. Platform admins only."""
-    if not caller.platform_admin:
-        raise NotFound("There is nothing here.")
+    _for_admins(caller)
     return IncidentList(items=await here.incidents.list())
 
 
 @router.post("/incidents/{incident_id}/replay", status_code=202)
 async def replay_incident(here: Here, caller: Caller, incident_id: str) -> Response:
+    """Send the message again and forget the incident. 409 for a message that cannot be read."""
+    _for_admins(caller)
+    await here.incidents.replay(incident_id, caller.user_id)
+    return Response(status_code=202)
+
+
+@router.delete("/incidents/{incident_id}", status_code=204)
+async def dismiss_incident(here: Here, caller: Caller, incident_id: str) -> Response:
+    """Forget the incident and its message for good. The log keeps who did."""
+    _for_admins(caller)
+    await here.incidents.dismiss(incident_id, caller.user_id)
+    return Response(status_code=204)
+
+
+def _for_admins(caller: Principal) -> None:
     if not caller.platform_admin:
         raise NotFound("There is nothing here.")
-    await here.incidents.replay(incident_id)
-    return Response(status_code=202)

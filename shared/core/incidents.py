@@ -2,9 +2,12 @@
 
 from shared.core import ids
 from shared.core.clock import Clock, iso
-from shared.core.errors import NotFound
-from shared.core.ports import Delete, Documents, Json, Put, Queues
+from shared.core.errors import Conflict, NotFound
+from shared.core.log import Log
+from shared.core.ports import Delete, Doc, Documents, Json, Put, Queues
 from shared.core.resources import Resource
+
+log = Log(__name__)
 
 PARTITION = "incidents/all"
 
@@ -43,10 +46,24 @@ class Incidents:
         docs = await self._documents.query(PARTITION, "incident/")
         return sorted((Incident.model_validate(doc.body) for doc in docs), key=lambda incident: incident.at)
 
-    async def replay(self, incident_id: str) -> None:
-        """Send the message again and forget the incident."""
-        doc = await self._documents.get(PARTITION, f"incident/{incident_id}")
-        if doc is None or "raw" in doc.body["body"]:
-            raise NotFound("There is no such incident, or its message cannot be read.")
+    async def replay(self, incident_id: str, by: str) -> None:
+        """Send the message again and forget the incident. Conflict for a message that cannot be read."""
+        doc = await self._incident(incident_id)
+        if "raw" in doc.body["body"]:
+            raise Conflict("Its message cannot be read, so it cannot be sent again. Dismiss the incident instead.")
         await self._queues.send(doc.body["queue"], doc.body["body"])
+        await self._forget(doc, "incident.replayed", by)
+
+    async def dismiss(self, incident_id: str, by: str) -> None:
+        """Forget the incident and its message for good. `by` is the id of the user who wants that."""
+        await self._forget(await self._incident(incident_id), "incident.dismissed", by)
+
+    async def _incident(self, incident_id: str) -> Doc:
+        doc = await self._documents.get(PARTITION, f"incident/{incident_id}")
+        if doc is None:
+            raise NotFound("There is no such incident.")
+        return doc
+
+    async def _forget(self, doc: Doc, what: str, by: str) -> None:
         await self._documents.commit(PARTITION, [Delete(doc.id)])
+        log.info(what, incident_id=doc.body["id"], queue=doc.body["queue"], reason=doc.body["reason"], user_id=by)

@@ -13,7 +13,8 @@ from local.cloud import LocalCloud
 from shared.adapters.file_secrets import FileSecrets
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.core import ids
-from shared.core.clock import ManualClock, SystemClock
+from shared.core.clock import ManualClock, SystemClock, iso
+from shared.core.incidents import PARTITION, Incident
 from shared.core.permissions import Role
 from shared.core.ports import ANY, Put
 from tests.flows.permissions import OPERATIONS, VARIANTS, Caller, Rule, Target
@@ -91,7 +92,7 @@ async def furnished(cloud: LocalCloud, person: Person, name: str) -> Place:
             "token_id": token["id"],
             "token": invitation["url"].rpartition("/")[2],
             "agent_id": (await person.get(f"/api/boards/{board_id}"))["board"]["agents"]["agent_id"],
-            "incident_id": "0" * 20,
+            "incident_id": await given_up(cloud),
             "model_id": "demo-1",
         },
         run_tokens={each: await signed(cloud, "run", each, **claims) for each in (live, run["id"])},
@@ -106,6 +107,15 @@ async def under_way(cloud: LocalCloud, scope: str, finished: str, run_id: str) -
         assert kept is not None
         changes = {"id": run_id, "status": "running", "finished_at": None, "result": None, "container": "one"}
         await documents.commit(f"boards/{scope}", [Put(f"run/{run_id}", kept.body | changes, ANY)])
+
+
+async def given_up(cloud: LocalCloud) -> str:
+    """An incident of a message that nobody can read."""
+    message = {"queue": "usage", "body": {"raw": "?"}, "reason": "x", "at": iso(SystemClock().now())}
+    incident = Incident(id=ids.sortable(), **message)
+    async with stored(cloud) as documents:
+        await documents.commit(PARTITION, [Put(f"incident/{incident.id}", incident.json_body())])
+    return incident.id
 
 
 async def signed(cloud: LocalCloud, audience: str, subject: str, age: timedelta = timedelta(), **claims: Any) -> str:
@@ -193,6 +203,8 @@ class Matrix:
                 return {"invitation_id": made["id"]}
             case "token":
                 return {"token_id": (await owner.post("/api/auth/tokens", {"name": "Fresh"}))["id"]}
+            case "incident":
+                return {"incident_id": await given_up(self.cloud)}
             case "oneself":
                 return {"user_id": caller.user}
             case _:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from shared.core.permissions import Action, Role, allows
 
 type Kind = Literal["nobody", "person", "run", "key", "forged"]
-type Fresh = Literal["card", "trashed card", "column", "member", "invitation", "token", "oneself"]
+type Fresh = Literal["card", "trashed card", "column", "member", "invitation", "token", "oneself", "incident"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,8 @@ OPERATIONS: dict[str, Rule] = {
     "POST /api/auth/users/{user_id}/disable": platform_admin(422, "oneself"),
     "POST /api/auth/users/{user_id}/enable": platform_admin(422, "oneself"),
     "GET /api/incidents": platform_admin(200),
-    "POST /api/incidents/{incident_id}/replay": platform_admin(404),
+    "POST /api/incidents/{incident_id}/replay": platform_admin(409),
+    "DELETE /api/incidents/{incident_id}": platform_admin(204, "incident"),
     "GET /api/realtime/negotiate": signed_in(),
     "GET /api/teams": signed_in(),
     "POST /api/teams": signed_in(422, {"name": ""}),

@@ -103,7 +103,7 @@ class TestBadMessage:
         incident = await until(there, within=WITHIN, every=0.2)
         assert (await ada.refused("POST", f"/api/incidents/{incident['id']}/replay"))["status"] == 404
 
-    async def test_that_cannot_be_read_cannot_be_sent_again(self, grace: Person, queues: Queues):
+    async def test_that_cannot_be_read_cannot_be_sent_again_and_is_dismissed(self, grace: Person, queues: Queues):
         await queues.send_text("usage", "neither base64 nor JSON")
 
         async def there() -> Json | None:
@@ -111,4 +111,9 @@ class TestBadMessage:
             return next((item for item in found if item["body"] == {"raw": "neither base64 nor JSON"}), None)
 
         incident = await until(there, within=WITHIN, every=0.2)
-        assert (await grace.refused("POST", f"/api/incidents/{incident['id']}/replay"))["status"] == 404
+        path = f"/api/incidents/{incident['id']}"
+        refusal = await grace.refused("POST", f"{path}/replay")
+        assert (refusal["status"], "Dismiss" in refusal["detail"]) == (409, True)
+        await grace.delete(path)
+        assert not await there()
+        assert (await grace.refused("DELETE", path))["status"] == 404

@@ -965,9 +965,32 @@ export interface paths {
         };
         get?: never;
         put?: never;
-        /** Replay Incident */
+        /**
+         * Replay Incident
+         * @description Send the message again and forget the incident. 409 for a message that cannot be read.
+         */
         post: operations["replay_incident_api_incidents__incident_id__replay_post"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/incidents/{incident_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Dismiss Incident
+         * @description Forget the incident and its message for good. The log keeps who did.
+         */
+        delete: operations["dismiss_incident_api_incidents__incident_id__delete"];
         options?: never;
         head?: never;
         patch?: never;
@@ -4756,6 +4779,35 @@ export interface operations {
                 content: {
                     "application/json": unknown;
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    dismiss_incident_api_incidents__incident_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                incident_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {

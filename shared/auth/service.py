@@ -209,7 +209,7 @@ class AuthService:
         """Platform admins only; a disabled person's sessions, tokens and live events stop at once. Safe to repeat."""
         if not principal.platform_admin:
             raise NotFound("There is no such user.")
-        if user_id == principal.user_id:
+        if disabled and user_id == principal.user_id:
             raise Invalid("You cannot disable your own account.")
         found = await self._repository.user(user_id)
         if found is None:

@@ -114,7 +114,7 @@ OPERATIONS: dict[str, Rule] = {
     "POST /api/auth/tokens": signed_in(201, {"name": "Mine"}),
     "DELETE /api/auth/tokens/{token_id}": Rule("own", 204, fresh="token"),
     "POST /api/auth/users/{user_id}/disable": platform_admin(422, "oneself"),
-    "POST /api/auth/users/{user_id}/enable": platform_admin(422, "oneself"),
+    "POST /api/auth/users/{user_id}/enable": platform_admin(200, "oneself"),
     "GET /api/incidents": platform_admin(200),
     "POST /api/incidents/{incident_id}/replay": platform_admin(409),
     "DELETE /api/incidents/{incident_id}": platform_admin(204, "incident"),

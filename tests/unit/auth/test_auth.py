@@ -330,6 +330,10 @@ class TestDisabled:
         with pytest.raises(NotFound):
             await world.platform.auth.set_disabled(grace, "unknown", True)
 
+    async def test_to_enable_oneself_changes_nothing(self, world: World, grace: Principal) -> None:
+        assert (await world.platform.auth.set_disabled(grace, grace.user_id, False)).id == grace.user_id
+        assert (await world.platform.auth.me(grace)).id == grace.user_id
+
     async def test_signing_in_does_not_enable_anybody(self, world: World, grace: Principal) -> None:
         session = await sign_in(world)
         await world.platform.auth.set_disabled(grace, session.user.id, True)

@@ -18,7 +18,18 @@ from shared.core.incidents import PARTITION, Incident
 from shared.core.permissions import Role
 from shared.core.ports import ANY, Put
 from tests.flows.permissions import OPERATIONS, VARIANTS, Caller, Rule, Target
-from tests.flows.world import Json, Person, finished_run, join, make_card, make_workspace, run_card, stored
+from tests.flows.world import (
+    TASK_OVER,
+    Json,
+    Person,
+    finished_run,
+    join,
+    make_card,
+    make_workspace,
+    run_card,
+    stored,
+    until,
+)
 
 MARK = "Zanzibar"
 """Stands in whatever the two teams hold, and in nothing that others may read."""
@@ -109,6 +120,28 @@ async def under_way(cloud: LocalCloud, scope: str, finished: str, run_id: str) -
         await documents.commit(f"boards/{scope}", [Put(f"run/{run_id}", kept.body | changes, ANY)])
 
 
+async def another(cloud: LocalCloud, place: Place, kind: str) -> dict[str, str]:
+    """A team or a workspace with nothing in it, and with the members that the place has: a copy of its records."""
+    team_id, workspace_id = ids.new_team(), ids.new_workspace() if kind == "workspace" else None
+    task_id, scope = ids.new_task(workspace_id or team_id), workspace_id or team_id
+    changes = {"id": team_id, "workspace_id": workspace_id, "scope": scope, "task_id": task_id}
+    async with stored(cloud) as documents:
+        task = await documents.get(f"tasks/{place.names['task_id']}", "task")
+        team = await documents.get(f"portal/team/{place.team}", "team")
+        kept = await documents.get(f"portal/workspace/{place.workspace['id']}", "workspace")
+        assert task
+        assert team
+        assert kept
+        members = await documents.query(f"portal/team/{place.team}", "member/")
+        await documents.commit(f"tasks/{task_id}", [Put("task", task.body | {"id": task_id, "team_id": team_id})])
+        if workspace_id:
+            own = {"id": workspace_id, "slug": workspace_id, "team_id": team_id, "repository": None}
+            await documents.commit(f"portal/workspace/{workspace_id}", [Put("workspace", kept.body | own)])
+        puts = [Put("team", team.body | changes), *(Put(member.id, member.body) for member in members)]
+        await documents.commit(f"portal/team/{team_id}", puts)
+    return {"team_id": team_id, "workspace_id": workspace_id or ""}
+
+
 async def given_up(cloud: LocalCloud) -> str:
     """An incident of a message that nobody can read."""
     message = {"queue": "usage", "body": {"raw": "?"}, "reason": "x", "at": iso(SystemClock().now())}
@@ -135,6 +168,8 @@ class Matrix:
     http: httpx.AsyncClient
     cases: int = 0
     wrong: list[str] = field(default_factory=list)
+    deletions: list[tuple[Caller, str]] = field(default_factory=list)
+    """Who began which, by the path of its task."""
 
     @property
     def places(self) -> tuple[Place, Place]:
@@ -147,6 +182,7 @@ class Matrix:
         await self._at_once([case for case, changing in zip(cases, changes, strict=True) if not changing])
         for case in [case for case, changing in zip(cases, changes, strict=True) if changing]:
             await self._case(*case)
+        await self._deleted()
         wrong, self.wrong = self.wrong, []
         assert not wrong, f"{len(wrong)} of {len(cases)}:\n" + "\n".join(wrong)
 
@@ -181,12 +217,27 @@ class Matrix:
         headers = {"authorization": caller.authorization.encode("latin-1")} if caller.authorization else {}
         body = {} if rule.body is None and method in ("POST", "PUT", "PATCH") else rule.body
         answer = await self.http.request(method, template.format(**names), json=body, headers=headers)
+        if answer.status_code == 202 and "location" in answer.headers:
+            self.deletions.append((caller, answer.headers["location"]))
         self.cases += 1
         told = MARK in answer.text and expected in (401, 403, 404)
         if answer.status_code != expected or told:
             whose = "Ada's" if place is self.ada else "Bob's"
             said = f"{answer.status_code}, not {expected}: {answer.text[:150]}"
             self.wrong.append(f"{caller.name}: {operation} of {whose} team -> {said}")
+
+    async def _deleted(self) -> None:
+        """What callers were allowed to delete is gone."""
+        for caller, path in self.deletions:
+
+            async def over(caller: Caller = caller, path: str = path) -> Json | None:
+                answer = await self.http.get(path, headers={"authorization": caller.authorization})
+                return answer.json() if answer.json()["status"] in TASK_OVER else None
+
+            task = await until(over, within=60)
+            if task["status"] != "succeeded":
+                self.wrong.append(f"{caller.name}: {task['title']} -> {task['status']}: {task['error']}")
+        self.deletions.clear()
 
     async def _fresh(self, what: str, caller: Caller, place: Place) -> dict[str, str]:
         owner, board_id = place.person, place.names["board_id"]
@@ -203,6 +254,8 @@ class Matrix:
                 return {"invitation_id": made["id"]}
             case "token":
                 return {"token_id": (await owner.post("/api/auth/tokens", {"name": "Fresh"}))["id"]}
+            case "team" | "workspace":
+                return await another(self.cloud, place, what)
             case "incident":
                 return {"incident_id": await given_up(self.cloud)}
             case "oneself":

@@ -7,7 +7,9 @@ from typing import Any, Literal
 from shared.core.permissions import Action, Role, allows
 
 type Kind = Literal["nobody", "person", "run", "key", "forged"]
-type Fresh = Literal["card", "trashed card", "column", "member", "invitation", "token", "oneself", "incident"]
+type Fresh = Literal[
+    "card", "trashed card", "column", "member", "invitation", "token", "oneself", "incident", "team", "workspace"
+]
 
 
 @dataclass(frozen=True)
@@ -137,8 +139,7 @@ OPERATIONS: dict[str, Rule] = {
     "DELETE /api/teams/{team_id}/invitations/{invitation_id}": of_team(Action.MANAGE_MEMBERS, 204, fresh="invitation"),
     "POST /api/teams/{team_id}/stop-agents": of_team(Action.STOP_AGENT),
     "GET /api/workspaces/{workspace_id}": of_team(Action.READ),
-    # One that is not there: any other would be deleted. Who may delete one: test_tasks.py.
-    "DELETE /api/workspaces/{workspace_id}": Rule("signed in", 404, names={"workspace_id": "w0000000000"}),
+    "DELETE /api/workspaces/{workspace_id}": Rule("team", 202, Action.DELETE_TEAM, fresh="workspace", admins_too=True),
     "GET /api/boards/{board_id}": of_team(Action.READ),
     "GET /api/boards/{board_id}/events": of_team(Action.READ),
     "GET /api/boards/{board_id}/search": of_team(Action.READ),
@@ -180,5 +181,6 @@ rule (409, 422) that is looked at after the permission."""
 
 VARIANTS: list[tuple[str, Rule]] = [
     ("PATCH /api/teams/{team_id}/members/{user_id}", of_team(Action.MANAGE_OWNERS, 200, {"role": "owner"}, "member")),
+    ("DELETE /api/teams/{team_id}", Rule("team", 202, Action.DELETE_TEAM, fresh="team", admins_too=True)),
 ]
-"""Operations whose permission depends on what is asked."""
+"""The same operations asked for something else: another permission is needed, or another answer comes."""

@@ -68,6 +68,11 @@ class GitHubRepositories:
             found = github.get_repo(_checked(f"{self._org}/{name}")).complete()
             if found.description != _line(description):
                 return False
+            if not self._is_called(found, name):
+                raise Conflict(
+                    f"{self._org}/{name} is called {found.full_name} now, so it was not deleted. Give it its old name "
+                    "on GitHub, or delete it there, then retry; or delete the workspace and keep it."
+                )
             found.delete()
             return True
 
@@ -118,7 +123,7 @@ class GitHubRepositories:
 
         def work(github: "Github") -> Repository:
             found = github.get_repo(f"{self._org}/{name}").complete()
-            if found.full_name.lower() != f"{self._org}/{name}".lower():  # GitHub leads on to what had this name
+            if not self._is_called(found, name):
                 raise NotFound(f"{found.full_name} was renamed: the name {name} is free.")
             if found.description != description:
                 raise Conflict(f"There is a repository {found.full_name} already. Choose another name.")
@@ -128,6 +133,10 @@ class GitHubRepositories:
             return await self._run(work)
         except NotFound:
             return None
+
+    def _is_called(self, found: "GitHubRepository", name: str) -> bool:
+        """GitHub leads on to what had this name before it was renamed or given to somebody else."""
+        return found.full_name.lower() == f"{self._org}/{name}".lower()
 
     async def _create(self, name: str, description: str, template: str | None, empty: bool) -> Repository:
         def work(github: "Github") -> Repository:

@@ -262,7 +262,7 @@ class Repositories(Protocol):
 
     async def remove(self, name: str, description: str) -> bool:
         """Delete our repository `name` with all it holds. False when it stays: it has another description. One that is
-        gone is fine."""
+        gone is fine. Conflict for one that was renamed since."""
         ...
 
     async def get(self, full_name: str) -> Repository | None: ...

@@ -314,23 +314,35 @@ class TestErrors:
             await GitHubRepositories("http://127.0.0.1:1", "acme", "1", 2, "nonsense").get("acme/shop")
 
 
+@pytest.fixture
+async def renamed(tmp_path: Path) -> AsyncGenerator[GitHubRepositories]:
+    """`shop`, described as "A shop", is called `shop-of-old` now: GitHub leads on from the old name to the new one."""
+    app = create_app(GitHubConfig(tmp_path, "acme", "1", 2, PUBLIC))
+
+    async def leading_on(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "http" and scope["method"] in ("GET", "DELETE") and scope["path"] == "/repos/acme/shop":
+            location = str(Request(scope).url.replace(path="/repos/acme/shop-of-old"))
+            moved = JSONResponse({"message": "Moved Permanently"}, 301, {"location": location})
+            return await moved(scope, receive, send)
+        return await app(scope, receive, send)
+
+    async with serve(leading_on) as url:
+        repositories = GitHubRepositories(url, "acme", "1", 2, PEM)
+        await repositories.ensure("shop-of-old", "A shop")
+        yield repositories
+
+
 class TestRenamed:
-    async def test_the_name_that_a_repository_gave_up_is_free(self, tmp_path: Path):
-        app = create_app(GitHubConfig(tmp_path, "acme", "1", 2, PUBLIC))
-
-        async def leading_on(scope: Any, receive: Any, send: Any) -> None:
-            """As GitHub does from the old name to the new one."""
-            if (scope["type"], scope.get("method"), scope.get("path")) == ("http", "GET", "/repos/acme/shop"):
-                location = str(Request(scope).url.replace(path="/repos/acme/shop-of-old"))
-                moved = JSONResponse({"message": "Moved Permanently"}, 301, {"location": location})
-                return await moved(scope, receive, send)
-            return await app(scope, receive, send)
-
-        async with serve(leading_on) as url:
-            repositories = GitHubRepositories(url, "acme", "1", 2, PEM)
-            await repositories.ensure("shop-of-old", "A shop")
-            made = await repositories.ensure("shop", "Another shop")
+    async def test_the_name_that_a_repository_gave_up_is_free(self, renamed: GitHubRepositories):
+        made = await renamed.ensure("shop", "Another shop")
         assert made.full_name == "acme/shop"
+
+    async def test_it_stays_when_it_is_to_be_deleted_by_its_old_name(self, renamed: GitHubRepositories):
+        with pytest.raises(Conflict, match=r"acme/shop is called acme/shop-of-old now, so it was not deleted"):
+            await renamed.remove("shop", "A shop")
+        assert not await renamed.remove("shop", "Another shop")
+        assert await renamed.get("acme/shop-of-old") is not None
+        assert await renamed.remove("shop-of-old", "A shop")
 
 
 class TestPlatformsOwnToken:

@@ -1,6 +1,7 @@
 """Agents at work: a card is moved, an agent does what it says, and everybody can follow, stop and retry it."""
 
 import asyncio
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -234,37 +235,60 @@ class TestFailedRun:
         assert "no luck" in ended["reason"]
 
 
+@dataclass(frozen=True)
+class LongRun:
+    """A run that was stopped in the middle of a long command, and what people were told before."""
+
+    card: Json
+    running: Json
+    refused: dict[str, Json]
+    runs: int
+    seen_by_viewer: Json
+    stopped: Json
+
+
 @pytest.fixture(scope="module")
-async def working(ada: Person, desk: Json) -> tuple[Json, Json]:
-    """A card and its run, in the middle of a long command."""
+async def long_run(ada: Person, bob: Person, desk: Json, cloud: LocalCloud) -> LongRun:
     card, run = await run_card(ada, desk["board_id"], "Take long", SLOW)
-    await _event(ada, run["id"], kind="tool_use", name="bash")
-    return card, await ada.get(f"/api/runs/{run['id']}")
+
+    async def sleeps() -> bool:
+        return any("sleep" in line for line in jobs.command_lines(cloud, run["id"]))
+
+    await until(sleeps)
+    running, stop = await ada.get(f"/api/runs/{run['id']}"), f"/api/runs/{run['id']}/stop"
+    await move(ada, card["id"], "ready")
+    await join(ada, desk["team_id"], bob, "viewer")
+    refused = {
+        "start": await ada.refused("POST", f"/api/cards/{card['id']}/move", {"column_id": "progress"}),
+        "delete": await ada.refused("DELETE", f"/api/cards/{card['id']}"),
+        "retry": await ada.refused("POST", f"/api/runs/{run['id']}/retry"),
+        "stop by a viewer": await bob.refused("POST", stop),
+    }
+    return LongRun(
+        card=card,
+        running=running,
+        refused=refused,
+        runs=len(await runs_of(ada, card["id"])),
+        seen_by_viewer=await bob.get(f"/api/runs/{run['id']}"),
+        stopped=await ada.post(stop),
+    )
 
 
 class TestWhileItRuns:
-    async def test_the_card_cannot_start_another_nor_be_deleted(self, ada: Person, working: tuple[Json, Json]):
-        card, run = working
-        assert run["status"] == "running"
-        await move(ada, card["id"], "ready")
-        refused = await ada.refused("POST", f"/api/cards/{card['id']}/move", {"column_id": "progress"})
-        assert refused["status"] == 409
-        assert "still working" in refused["detail"]
-        assert (await ada.refused("DELETE", f"/api/cards/{card['id']}"))["status"] == 409
-        assert (await ada.refused("POST", f"/api/runs/{run['id']}/retry"))["status"] == 409
-        assert len(await runs_of(ada, card["id"])) == 1
+    async def test_the_card_cannot_start_another_nor_be_deleted(self, long_run: LongRun):
+        assert long_run.running["status"] == "running"
+        assert [long_run.refused[what]["status"] for what in ("start", "delete", "retry")] == [409] * 3
+        assert "still working" in long_run.refused["start"]["detail"]
+        assert long_run.runs == 1
 
-    async def test_a_viewer_cannot_stop_it(self, ada: Person, bob: Person, desk: Json, working: tuple[Json, Json]):
-        await join(ada, desk["team_id"], bob, "viewer")
-        assert (await bob.refused("POST", f"/api/runs/{working[1]['id']}/stop"))["status"] == 403
-        assert (await bob.get(f"/api/runs/{working[1]['id']}"))["status"] == "running"
+    async def test_a_viewer_cannot_stop_it(self, long_run: LongRun):
+        assert long_run.refused["stop by a viewer"]["status"] == 403
+        assert long_run.seen_by_viewer["status"] == "running"
 
     async def test_stop_ends_it_and_its_processes_within_seconds(
-        self, ada: Person, working: tuple[Json, Json], cloud: LocalCloud
+        self, ada: Person, long_run: LongRun, cloud: LocalCloud
     ):
-        card, run = working
-        assert any("sleep" in line for line in jobs.command_lines(cloud, run["id"]))
-        stopped = await ada.post(f"/api/runs/{run['id']}/stop")
+        run, stopped = long_run.running, long_run.stopped
         assert (stopped["status"], stopped["reason"]) == ("cancelled", "Stopped by Ada Developer.")
 
         async def gone() -> bool:
@@ -272,7 +296,7 @@ class TestWhileItRuns:
 
         await until(gone, within=15)  # a look at the queue, 6 s of grace for what will not end, and the commits
         assert (await ada.get(f"/api/runs/{run['id']}"))["status"] == "cancelled"
-        after = await ada.get(f"/api/cards/{card['id']}")
+        after = await ada.get(f"/api/cards/{long_run.card['id']}")
         assert (after["column_id"], after["run"]["status"]) == ("ready", "cancelled")
         assert (await events_of(ada, f"runs/{run['id']}"))[-1]["type"] in ("agent.cancelled", "usage.recorded")
 

@@ -53,14 +53,18 @@ class Client:
         self._http.headers["authorization"] = f"Bearer {session['access_token']}"
         self._renew_at = time.monotonic() + session["expires_in"] * 2 / 3
 
-    async def renew(self) -> None:
-        """Renews the session when most of its time is over."""
+    async def renew(self, refused: str = "") -> None:
+        """Renews the session when most of its time is over, or when this authorization of its was refused."""
         async with self._renewing:
-            if time.monotonic() < self._renew_at:
+            was_refused = bool(refused) and refused == self.authorization
+            if time.monotonic() < self._renew_at and not was_refused:
                 return
             body = {"refresh_token": self.session["refresh_token"]}
-            answer = await self._http.post("/api/auth/refresh", json=body)
-            self._use(answer.raise_for_status().json())
+            self._use(_accepted(await self._http.post("/api/auth/refresh", json=body)))
+
+    @property
+    def authorization(self) -> str:
+        return self._http.headers.get("authorization", "")
 
     async def finished(self, task_id: str, every: float = 0.1) -> dict[str, Any]:
         """The task once it has succeeded. Raises ApiError with its error when it ends otherwise."""
@@ -87,8 +91,11 @@ class Client:
     async def call(self, method: str, path: str, **request: Any) -> Any:
         """The answer's JSON, None when it has none. Raises ApiError for 4xx and 5xx."""
         await self.renew()
-        answer = await self._http.request(method, path, **request)
-        if answer.status_code >= 400:
-            problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
-            raise ApiError(answer.status_code, problem.get("detail") or answer.text[:300])
-        return answer.json() if answer.content else None
+        return _accepted(await self._http.request(method, path, **request))
+
+
+def _accepted(answer: httpx.Response) -> Any:
+    if answer.status_code >= 400:
+        problem = answer.json() if "json" in answer.headers.get("content-type", "") else {}
+        raise ApiError(answer.status_code, problem.get("detail") or answer.text[:300])
+    return answer.json() if answer.content else None

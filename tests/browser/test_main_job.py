@@ -10,8 +10,8 @@ from playwright.async_api import expect
 from local.demo import EXAMPLE, example_repository, read_card
 
 
-async def new_workspace(visitor: Any, name: str, source: str = "") -> None:
-    """Through the dialog; ends on the board."""
+async def fill_in_workspace(visitor: Any, name: str, source: str = "") -> None:
+    """Through the dialog; ends where its steps are shown."""
     page = visitor.page
     await page.get_by_test_id("new-workspace").first.click()
     await page.get_by_label("Name").fill(name)
@@ -19,7 +19,29 @@ async def new_workspace(visitor: Any, name: str, source: str = "") -> None:
         await page.get_by_label("Import an existing repository").fill(source)
     await page.get_by_role("button", name="Create workspace").click()
     await page.get_by_role("list", name="Steps").wait_for()
-    await page.wait_for_url("**/boards/**", timeout=60_000)
+
+
+async def new_workspace(visitor: Any, name: str, source: str = "") -> None:
+    """Ends on the board."""
+    await fill_in_workspace(visitor, name, source)
+    await visitor.page.wait_for_url("**/boards/**", timeout=60_000)
+
+
+async def invite_link(visitor: Any) -> str:
+    """Made in the board's dialog of members; the path of its address."""
+    await visitor.page.get_by_role("button", name="Members").click()
+    await visitor.page.get_by_role("button", name="Create invite link").click()
+    link = await visitor.page.get_by_test_id("invite-link").inner_text()
+    await visitor.page.keyboard.press("Escape")
+    return link.removeprefix(visitor.cloud.web_url)
+
+
+async def join_as_bob(bob: Any) -> None:
+    """From an invite link to the live board."""
+    await bob.sign_in("Bob Reviewer")
+    await bob.page.get_by_role("button", name="Join").click()
+    await bob.column("Backlog").wait_for()
+    await expect(bob.page.get_by_text("Live", exact=True)).to_be_visible()
 
 
 async def add_card(visitor: Any, column: str, title: str, body: str = "") -> None:
@@ -84,16 +106,8 @@ class TestMainJob:
         async with visit() as ada:
             await ada.sign_in("Ada Developer")
             await new_workspace(ada, "Shared board")
-            await ada.page.get_by_role("button", name="Members").click()
-            await ada.page.get_by_role("button", name="Create invite link").click()
-            link = await ada.page.get_by_test_id("invite-link").inner_text()
-            await ada.page.keyboard.press("Escape")
-            async with visit(link.removeprefix(ada.cloud.web_url)) as bob:
-                await bob.sign_in("Bob Reviewer")
-                await bob.page.get_by_role("button", name="Join").click()
-                await bob.column("Backlog").wait_for()
-                await expect(bob.page.get_by_text("Live", exact=True)).to_be_visible()
-
+            async with visit(await invite_link(ada)) as bob:
+                await join_as_bob(bob)
                 await ada.page.get_by_role("button", name="Add column").click()
                 await ada.page.get_by_label("Name of the new column").fill("Blocked")
                 await ada.page.keyboard.press("Enter")

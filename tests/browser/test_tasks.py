@@ -5,16 +5,7 @@ from typing import Any
 
 from playwright.async_api import expect
 
-from tests.browser.test_main_job import add_card, new_workspace
-
-
-async def begin(visitor: Any, name: str, source: str) -> None:
-    page = visitor.page
-    await page.get_by_test_id("new-workspace").first.click()
-    await page.get_by_label("Name").fill(name)
-    await page.get_by_label("Import an existing repository").fill(source)
-    await page.get_by_role("button", name="Create workspace").click()
-    await page.get_by_role("list", name="Steps").wait_for()
+from tests.browser.test_main_job import add_card, fill_in_workspace, invite_link, join_as_bob, new_workspace
 
 
 async def delete(visitor: Any, name: str) -> None:
@@ -35,7 +26,7 @@ class TestCancel:
     async def test_a_person_cancels_an_import_and_sees_it_undone(self, visit: Any, large: str) -> None:
         async with visit() as ada:
             await ada.sign_in("Ada Developer")
-            await begin(ada, "Cancelled here", large)
+            await fill_in_workspace(ada, "Cancelled here", large)
             page = ada.page
             await page.get_by_role("listitem", name="Importing repo: running").wait_for()
             await page.get_by_role("button", name="Cancel").click()
@@ -53,7 +44,7 @@ class TestRefused:
     async def test_a_bad_address_is_undone_and_says_why(self, visit: Any, tmp_path: Path) -> None:
         async with visit() as ada:
             await ada.sign_in("Ada Developer")
-            await begin(ada, "Refused here", (tmp_path / "nothing").as_uri())
+            await fill_in_workspace(ada, "Refused here", (tmp_path / "nothing").as_uri())
             alert = ada.page.get_by_role("alert")
             await expect(alert).to_contain_text("was undone", timeout=30_000)
             await expect(alert).to_contain_text("Importing repo failed")
@@ -65,15 +56,8 @@ class TestDelete:
             await ada.sign_in("Ada Developer")
             await new_workspace(ada, "Deleted here")
             await add_card(ada, "Backlog", "Lost with it")
-            await ada.page.get_by_role("button", name="Members").click()
-            await ada.page.get_by_role("button", name="Create invite link").click()
-            link = await ada.page.get_by_test_id("invite-link").inner_text()
-            await ada.page.keyboard.press("Escape")
-            async with visit(link.removeprefix(ada.cloud.web_url)) as bob:
-                await bob.sign_in("Bob Reviewer")
-                await bob.page.get_by_role("button", name="Join").click()
-                await bob.column("Backlog").wait_for()
-                await expect(bob.page.get_by_text("Live", exact=True)).to_be_visible()
+            async with visit(await invite_link(ada)) as bob:
+                await join_as_bob(bob)
                 async with visit() as looking:
                     await looking.sign_in("Ada Developer")
                     card = looking.page.get_by_role("listitem").filter(has_text="Deleted here")

@@ -74,20 +74,15 @@ async def patiently[T](call: Callable[[], Awaitable[T]], within: float = PATIENC
 class Browser(Person):
     """Stays signed in by itself: a call refused for its access token is made again with a fresh one."""
 
-    _refreshing = asyncio.Lock()
-
     async def call(self, method: str, path: str, **request: Any) -> Any:
-        token = self._http.headers.get("authorization")
+        await self.renew()
+        refused = self.authorization
         try:
             return await super().call(method, path, **request)
         except ApiError as error:
-            if error.status != 401 or path.startswith("/api/auth"):
+            if error.status != 401 or not refused:
                 raise
-        async with self._refreshing:
-            if self._http.headers["authorization"] == token:
-                fresh = {"refresh_token": self.session["refresh_token"]}
-                self.session = await self.post("/api/auth/refresh", fresh)
-                self._http.headers["authorization"] = f"Bearer {self.session['access_token']}"
+        await self.renew(refused)
         return await super().call(method, path, **request)
 
 

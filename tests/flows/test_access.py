@@ -9,22 +9,9 @@ import pytest
 from local.cloud import LocalCloud
 from shared.core.ids import digest
 from tests.contracts.pubsub_client import PubSubClient
-from tests.flows.world import Json, Person, join, make_card, make_team, rewrite, started_cloud
+from tests.flows.world import Json, Person, join, make_card, make_team, rewrite
 
 WITHIN = 1.0
-
-
-@pytest.fixture(scope="module")
-async def own(cloud_parts: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[LocalCloud]:
-    """A cloud whose Web PubSub may fail."""
-    async with started_cloud(tmp_path_factory.mktemp("access")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def owner(own: LocalCloud) -> AsyncGenerator[Person]:
-    async with Person.signed_in(own, "ada@contoso.test") as person:
-        yield person
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Agents in containers, while the engine or the platform goes away, and what is left when the local cloud stops."""
 
-from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from tests.flows.world import Json, Person, finished_run, make_workspace, run_ca
 pytestmark = pytest.mark.docker
 
 BODY = "1. Create `survived.txt`:\n\n   ```\n   yes\n   ```\n\n2. Run: `sleep 4`\n"
-
-
-@pytest.fixture(scope="module")
-async def own(cloud_parts: None, tmp_path_factory: pytest.TempPathFactory) -> AsyncGenerator[LocalCloud]:
-    """A cloud whose parts may be killed."""
-    async with started_cloud(tmp_path_factory.mktemp("own")) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-async def owner(own: LocalCloud) -> AsyncGenerator[Person]:
-    async with Person.signed_in(own, "ada@contoso.test") as person:
-        yield person
 
 
 @pytest.fixture(scope="module")

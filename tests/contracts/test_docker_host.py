@@ -141,11 +141,15 @@ class TestNetworks:
         theirs = f"{next(iter(networks.values()))['IPAddress']}:8000"
         with socket.create_server(("0.0.0.0", 0)) as platform:
             machine = f"host.docker.internal:{platform.getsockname()[1]}"
-            await docker.host.start_job(job("inside", "reach", "app:8000", machine, theirs, "theirs:8000", outside))
-            await docker.host.start_job(job("outbound", "reach", machine, outside, theirs, outbound=True))
-            inside, outbound = [
-                (await ended(docker.host, name)).log_tail.splitlines() for name in ("inside", "outbound")
-            ]
+            seen: list[list[str]] = []
+            # One after the other: while it makes a network, an engine is without its walls for a moment.
+            for reach in (
+                job("outbound", "reach", machine, outside, theirs, outbound=True),
+                job("inside", "reach", "app:8000", machine, theirs, "theirs:8000", outside),
+            ):
+                await docker.host.start_job(reach)
+                seen.append((await ended(docker.host, reach.name)).log_tail.splitlines())
+        outbound, inside = seen
         assert inside == [
             *_told("reached", "app:8000", machine),
             *_told("out of reach", theirs, "theirs:8000", outside),

@@ -10,6 +10,8 @@ class Relay:
 
     def __init__(self, port: int) -> None:
         self._behind = port
+        self.silent = False
+        """While this is so nothing is passed on and nobody is told, as when the server's machine has vanished."""
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[int]:
@@ -31,6 +33,8 @@ class Relay:
 
         async def forth() -> None:
             while data := await reader.read(65_536):
+                if self.silent:
+                    continue
                 self.asked(data)
                 back.write(data)
                 await back.drain()
@@ -38,6 +42,8 @@ class Relay:
 
         async def home() -> None:
             while data := await there.read(65_536):
+                if self.silent:
+                    continue
                 self.answered(data)
                 writer.write(data)
                 await writer.drain()

@@ -21,16 +21,21 @@ if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
 _SCHEMES = ("unix", "tcp", "ssh")
 _CERTIFICATES = ("ca.pem", "cert.pem", "key.pem")
 _THREADS = 16
+_CALL_SECONDS = 60
 _SESSIONS = "The engine's ssh server allows no more sessions: raise MaxSessions in its sshd_config to 100."
 
 
 class DockerEngine:
     """Calls block, so they run in threads. One whose connection broke is repeated once: all calls are ensure-style."""
 
-    def __init__(self, endpoint: str, certificates: str = "") -> None:
-        """`certificates` is a folder with ca.pem, cert.pem and key.pem. ssh uses ~/.ssh/config and known_hosts."""
+    def __init__(self, endpoint: str, certificates: str = "", patience: int = _CALL_SECONDS) -> None:
+        """`certificates` is a folder with ca.pem, cert.pem and key.pem. ssh uses ~/.ssh/config and known_hosts.
+
+        `patience` is how many seconds the engine may take to connect, and to say anything in an answer.
+        """
         self.endpoint = endpoint
         self._certificates = _checked(endpoint, certificates)
+        self._patience = patience
         self._client: EngineClient | None = None
         self._connecting = threading.Lock()
         self._threads = ThreadPoolExecutor(_THREADS, "docker")
@@ -73,7 +78,7 @@ class DockerEngine:
 
         with self._connecting:
             if self._client is None:
-                self._client = connect(self.endpoint, self._certificates)
+                self._client = connect(self.endpoint, self._certificates, self._patience)
             return self._client
 
     def _forget(self, client: EngineClient | None) -> None:

@@ -22,13 +22,16 @@ if TYPE_CHECKING:
 
 
 async def follow(engine: DockerEngine, container: str, name: str, after: str) -> AsyncGenerator[LogChunk]:
-    """Raises NotFound, or Unavailable when the stream ended before the container did."""
-    async for chunk in _Reader(engine, container, name, after, wait=True).chunks():
-        after = chunk.cursor
-        yield chunk
-    state = await engine.call(lambda api: _state(api, container))
-    if state == "running":
-        raise Unavailable(f"The output of {name} was cut off. Read on after the last cursor.")
+    """Raises NotFound, or Unavailable when the stream ended before the container did, or the engine is gone."""
+    state = "running"
+    while state == "running":
+        reader = _Reader(engine, container, name, after, wait=True)
+        async for chunk in reader.chunks():
+            after = chunk.cursor
+            yield chunk
+        state = await engine.call(lambda api: _state(api, container))
+        if state == "running" and not reader.heard_nothing:
+            raise Unavailable(f"The output of {name} was cut off. Read on after the last cursor.")
     if state == "ended":  # what was printed while nobody listened
         async for chunk in _Reader(engine, container, name, after, wait=False).chunks():
             yield chunk
@@ -42,6 +45,8 @@ class _Reader:
         self._wait, self._loop = wait, asyncio.get_running_loop()
         self._queue: asyncio.Queue[LogChunk | BaseException | None] = asyncio.Queue()
         self._stream: Any = None
+        self.heard_nothing = False
+        """It gave up because nothing came for long: the container is quiet, or the engine is gone."""
         self._closed = threading.Event()
 
     async def chunks(self) -> AsyncGenerator[LogChunk]:
@@ -70,7 +75,7 @@ class _Reader:
     def _read(self, api: APIClient) -> None:
         """A broken connection is repeated by the engine: what was passed on already is not passed on again."""
         from paramiko import SSHException
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, ReadTimeoutError
 
         since = _seconds(self._after)
         options: dict[str, Any] = {"since": since} if since else {}
@@ -81,6 +86,8 @@ class _Reader:
             for chunk in _numbered(self._stream, self._after):
                 self._after = chunk.cursor
                 self._put(chunk)
+        except (TimeoutError, ReadTimeoutError):
+            self.heard_nothing = True
         except (OSError, EOFError, HTTPError, SSHException, AttributeError, ValueError):
             if not self._closed.is_set():  # else it was closed in the middle of a read
                 raise

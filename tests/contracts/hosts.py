@@ -92,9 +92,10 @@ class DockerHarness:
         endpoint: str = "",
         certificates: str = "",
         subnets: str = "",
+        patience: int = 60,
     ) -> DockerHost:
         """A host of another process or platform, on the same engine."""
-        docker = DockerEngine(endpoint or self.engine.endpoint, certificates)
+        docker = DockerEngine(endpoint or self.engine.endpoint, certificates, patience)
         self._hosts.append(DockerHost(docker, platform, self.image, subnets or self.engine.subnets))
         return self._hosts[-1]
 
@@ -140,7 +141,7 @@ def waiting(harness: Harness, name: str = "run_t0_a") -> JobSpec:
     return job(name, "wait_for", harness.place(name), env={"GREETING": "hi"})
 
 
-async def until[T](look: Callable[[], Awaitable[T]], seconds: float = 40) -> T:
+async def until[T](look: Callable[[], Awaitable[T]], seconds: int = 40) -> T:
     """The first truthy answer."""
     async with asyncio.timeout(seconds):
         while not (answer := await look()):

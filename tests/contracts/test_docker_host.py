@@ -22,9 +22,13 @@ from shared.core.ports import ContainerHost, Limits
 from tests.contracts import container_jobs
 from tests.contracts.hosts import DockerHarness, ended, job, printed, service, until, waiting
 from tests.engine import Engine, SshServer, require_sshd
+from tests.relay import Relay
 from tests.requires import require
 
 pytestmark = pytest.mark.timeout(900)
+
+IMPATIENT = 2
+"""Seconds; on a busy machine an engine takes a part of one to answer."""
 
 
 class TestWalls:
@@ -268,9 +272,42 @@ async def whole_life(docker: DockerHarness, host: ContainerHost) -> None:
     await until(quiet, 10)
 
 
+async def quiet_container(docker: DockerHarness, host: ContainerHost) -> None:
+    """`host` has little patience: a job that prints nothing for longer is followed to its end, each line told once."""
+    await host.start_job(waiting(docker, "quiet"))
+    stream = host.logs("quiet")
+    assert (await anext(stream)).text == "waiting\n"
+    rest = asyncio.create_task(anext(stream))
+    await asyncio.sleep(3.5 * IMPATIENT)
+    assert not rest.done()
+    await docker.finish("quiet", 5, "the end")
+    assert (await rest).text == "the end\n"
+    assert [chunk.text async for chunk in stream] == []
+
+
+async def vanished_machine(docker: DockerHarness, host: ContainerHost, wire: Relay) -> None:
+    """`host` has little patience and reaches its engine by the wire."""
+    await host.start_job(waiting(docker, "left"))
+    stream = host.logs("left")
+    assert (await anext(stream)).text == "waiting\n"
+    wire.silent = True
+    async with asyncio.timeout(15 * IMPATIENT):
+        with pytest.raises(Unavailable, match="does not answer"):
+            await anext(stream)
+        with pytest.raises(Unavailable, match="does not answer"):
+            await host.hosted()
+    wire.silent = False
+    found = await host.job("left")
+    assert found
+    assert found.status == "running"
+
+
 class TestUnixSocket:
     async def test_whole_life(self, docker: DockerHarness) -> None:
         await whole_life(docker, docker.host)
+
+    async def test_a_container_may_be_quiet_for_long(self, docker: DockerHarness) -> None:
+        await quiet_container(docker, docker.another(patience=IMPATIENT))
 
     async def test_an_engine_that_is_not_there_is_named(self, docker: DockerHarness, tmp_path: Path) -> None:
         for call in _every_call(docker.another(endpoint=f"unix://{tmp_path}/none.sock")):
@@ -293,6 +330,18 @@ class TestTls:
         for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
             monkeypatch.setenv(name, str(engine.certificates / "stranger" / "ca.pem"))
         await whole_life(docker, docker.another(endpoint=engine.tls_endpoint, certificates=_folder(engine, "client")))
+
+    async def test_a_container_may_be_quiet_for_long(self, docker: DockerHarness, engine: Engine) -> None:
+        certificates = _folder(engine, "client")
+        host = docker.another(endpoint=engine.tls_endpoint, certificates=certificates, patience=IMPATIENT)
+        await quiet_container(docker, host)
+
+    async def test_a_machine_that_vanished_is_noticed(self, docker: DockerHarness, engine: Engine) -> None:
+        wire, certificates = Relay(_port(engine.tls_endpoint)), _folder(engine, "client")
+        async with wire.open() as port:
+            endpoint = f"tcp://127.0.0.1:{port}"
+            host = docker.another(endpoint=endpoint, certificates=certificates, patience=IMPATIENT)
+            await vanished_machine(docker, host, wire)
 
     async def test_an_engine_of_another_authority_is_refused(
         self, docker: DockerHarness, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -331,6 +380,28 @@ class TestSsh:
 
     async def test_whole_life(self, docker: DockerHarness, ssh: SshServer) -> None:
         await whole_life(docker, docker.another(endpoint=ssh.endpoint))
+
+    @pytest.fixture
+    async def wire(self, ssh: SshServer) -> AsyncGenerator[tuple[Relay, str]]:
+        """A wire to the server, and its endpoint there."""
+        wire, known = Relay(ssh.port), ssh.home / ".ssh/known_hosts"
+        async with wire.open() as port:
+            known.write_text(known.read_text() + known.read_text().replace(f":{ssh.port}", f":{port}"))
+            yield wire, f"ssh://{ssh.user}@127.0.0.1:{port}"
+
+    async def test_a_container_may_be_quiet_for_long(self, docker: DockerHarness, ssh: SshServer) -> None:
+        await quiet_container(docker, docker.another(endpoint=ssh.endpoint, patience=IMPATIENT))
+
+    async def test_a_machine_that_vanished_is_noticed(self, docker: DockerHarness, wire: tuple[Relay, str]) -> None:
+        await vanished_machine(docker, docker.another(endpoint=wire[1], patience=IMPATIENT), wire[0])
+
+    async def test_a_machine_that_never_answers_is_not_waited_for(
+        self, docker: DockerHarness, wire: tuple[Relay, str]
+    ) -> None:
+        wire[0].silent = True
+        async with asyncio.timeout(10 * IMPATIENT):
+            with pytest.raises(Unavailable, match="does not answer"):
+                await docker.another(endpoint=wire[1], patience=IMPATIENT).hosted()
 
     async def test_port_user_and_identity_of_the_configuration(self, docker: DockerHarness, ssh: SshServer) -> None:
         identity = ssh.home / "other-name"
@@ -415,6 +486,10 @@ async def beyond(folder: Path) -> AsyncGenerator[str]:
 
 def _told(what: str, *addresses: str) -> list[str]:
     return [f"{address} {what}" for address in addresses]
+
+
+def _port(endpoint: str) -> int:
+    return int(endpoint.rpartition(":")[2])
 
 
 def _folder(engine: Engine, name: str) -> str:

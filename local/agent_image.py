@@ -1,7 +1,9 @@
 """The agent's image on a Docker engine, built when it is missing. Its tag is what it is made of."""
 
+import contextlib
 import hashlib
 import io
+import re
 import subprocess
 import sys
 import tarfile
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
 CONTEXT = Path(__file__).parents[1] / "agent_container"
 LOCAL_BASE = "kanban-base:trixie"
 PUBLIC_BASE = "python:3.13-slim"
+_REPOSITORY = "kanban-agent"
+_MADE = re.compile(rf"{_REPOSITORY}:[0-9a-f]{{12}}")
+"""Other tags are people's own."""
 
 type Tell = Callable[[str], None]
 
@@ -33,11 +38,12 @@ def ensure(api: "APIClient", base: str = "", tell: Tell = lambda _: None) -> str
         known = api.inspect_image(base)["Id"]
     except ImageNotFound:
         raise ImageMissing(f"The base image {base} is not on this engine: pull or import it.") from None
-    name = f"kanban-agent:{_digest(base, known)}"
+    name = f"{_REPOSITORY}:{_digest(base, known)}"
     try:
         api.inspect_image(name)
     except ImageNotFound:
         _build(api, name, base, tell)
+        _remove_others(api, name)
     return name
 
 
@@ -101,6 +107,17 @@ def _build(api: "APIClient", name: str, base: str, tell: Tell) -> None:
             said += [line for line in step.get("stream", "").splitlines() if line.strip()]
             if "error" in step:
                 raise ImageMissing("The agent's image could not be built:\n" + "\n".join([*said[-15:], step["error"]]))
+
+
+def _remove_others(api: "APIClient", name: str) -> None:
+    """Images of earlier sources. The engine keeps those that containers were made of."""
+    from docker.errors import APIError
+
+    tags = [tag for image in api.images(name=_REPOSITORY) for tag in image["RepoTags"] or ()]
+    for tag in tags:
+        if _MADE.fullmatch(tag) and tag != name:
+            with contextlib.suppress(APIError):
+                api.remove_image(tag)
 
 
 def _wheels(folder: Path, architecture: str) -> list[Path]:

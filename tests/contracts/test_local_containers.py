@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from docker import APIClient
 from starlette.responses import PlainTextResponse
 
 from local import file_repositories, serving
+from local.agent_image import LOCAL_BASE
 from local.cloud import ROOT
 from local.containers import hosted
 from local.engine import ContainerChoice, EngineMissing, choose
@@ -230,6 +231,19 @@ class TestHosted:
         assert (choice.docker, choice.endpoint, choice.image) == (True, engine.endpoint, agent_image)
         return choice
 
+    @pytest.fixture
+    def other_base(self, api: APIClient, choice: ContainerChoice) -> Generator[str]:
+        """The base image under another name, which makes another agent's image of it."""
+        current = api.inspect_image(choice.image)["Id"]
+        api.tag(LOCAL_BASE, "kanban-base", "other")
+        yield "kanban-base:other"
+        for container in api.containers(all=True):
+            api.remove_container(container["Id"], force=True)
+        api.tag(current, *choice.image.split(":"))
+        others = {tag for image in api.images(name="kanban-agent") for tag in image["RepoTags"]} - {choice.image}
+        for name in (*others, "kanban-base:other"):
+            api.remove_image(name)
+
     async def test_containers_see_the_api_and_git_and_nothing_else(
         self, api: APIClient, choice: ContainerChoice, tmp_path: Path
     ) -> None:
@@ -258,6 +272,19 @@ class TestHosted:
         assert "The base image nobody/has-this:1 is not on this engine" in choice.described()[1]
         with pytest.raises(EngineMissing, match="nobody/has-this:1"):
             choose(environ | {"CONTAINER_HOST": "docker"})
+
+    def test_a_new_image_takes_the_place_of_those_that_no_container_needs(
+        self, engine: Engine, api: APIClient, choice: ContainerChoice, other_base: str
+    ) -> None:
+        used, unused, own = "kanban-agent:0123456789ab", "kanban-agent:ba9876543210", "kanban-agent:of-my-own"
+        draft = api.create_container(choice.image, ["x"])["Id"]
+        for name in (used, unused, own):
+            api.commit(draft, *name.split(":"))
+        api.create_container(used, ["x"])
+        made = choose({"DOCKER_HOST": engine.endpoint, "AGENT_BASE_IMAGE": other_base}).image
+        kept = {tag for image in api.images(name="kanban-agent") for tag in image["RepoTags"]}
+        assert {made, used, own} <= kept
+        assert unused not in kept
 
     async def test_nothing_but_data_is_left(self, api: APIClient, choice: ContainerChoice, tmp_path: Path) -> None:
         async with hosted(choice, ME, CloudPorts.free(), _github(tmp_path), print):

@@ -54,18 +54,19 @@ async def messages(request: Request) -> Response:
     "/messages/count_tokens", response_class=Response, openapi_extra=_ASKED, summary="Count the tokens of a message"
 )
 async def count_tokens(request: Request) -> Response:
-    return _PassThrough(request, platform_of(request).llm.forward)
+    return _PassThrough(request, platform_of(request).llm.count_tokens)
 
 
 @router.get("/models", response_class=Response, summary="List models")
 async def models(request: Request) -> Response:
-    return _PassThrough(request, platform_of(request).llm.forward)
+    return _PassThrough(request, platform_of(request).llm.models)
 
 
 @router.get("/models/{model_id}", response_class=Response, summary="Get a model")
 async def model(request: Request, model_id: str) -> Response:
-    known = _MODEL.fullmatch(model_id)  # the model service must not see a path of the caller's making
-    return _PassThrough(request, platform_of(request).llm.forward if known else _unknown)
+    if not _MODEL.fullmatch(model_id):  # the model service must not see a path of the caller's making
+        return _PassThrough(request, _unknown)
+    return _PassThrough(request, lambda call: platform_of(request).llm.model(call, model_id))
 
 
 @router.head("", include_in_schema=False)

@@ -29,6 +29,8 @@ APP_ID = "1001"
 INSTALLATION = 2001
 CLIENT_ID = "kanban-platform-web"
 CLIENT_SECRET = "local-only-client-secret"  # noqa: S105 - guards an emulator on the loopback
+MODEL_VARIABLES = ("ANTHROPIC_API_KEY", "ANTHROPIC_BASE_URL", "LLM_ROUTES")
+"""Each of them takes the place of the demo model."""
 REALTIME_KEY = "local-only-realtime-access-key-0123456789"
 TEMPLATE = f"{ORG}-templates/app-template"
 TUNABLE = (
@@ -63,7 +65,7 @@ class LocalCloud:
         tell: Tell = lambda _: None,
         with_functions: bool = True,
     ) -> None:
-        """`environ` may name a real model (ANTHROPIC_API_KEY, ANTHROPIC_BASE_URL) and any other setting.
+        """`environ` may name a real model (MODEL_VARIABLES) and any other setting.
 
         `host_environ` is for the function host's process as it stands, and wins. `tell` hears what takes long.
         Without functions, another function host is to be started on the API's port with `settings`.
@@ -93,7 +95,7 @@ class LocalCloud:
 
     @property
     def demo_model(self) -> bool:
-        return not (self._environ.get("ANTHROPIC_API_KEY") or self._environ.get("ANTHROPIC_BASE_URL"))
+        return not any(self._environ.get(name) for name in MODEL_VARIABLES)
 
     async def __aenter__(self) -> Self:
         require_all_free(self.ports)
@@ -219,8 +221,7 @@ class LocalCloud:
                 "DEMO_MODEL": "1",
                 "AGENT_MODEL": "demo-1",
             }
-        names = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_KEY")
-        return {name: self._environ[name] for name in names if self._environ.get(name)}
+        return {name: self._environ[name] for name in MODEL_VARIABLES if self._environ.get(name)}
 
     def services(self) -> list[Service]:
         upstream = self._environ.get("ANTHROPIC_BASE_URL", "https://api.anthropic.com")

@@ -1,6 +1,6 @@
 """Settings -> Platform: the only place that wires ports to adapters and services to ports."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 from shared.adapters.file_blobs import FileBlobs
@@ -51,8 +51,11 @@ from shared.core.ports import (
 from shared.core.resources import RunLimits
 from shared.core.settings import Settings
 from shared.core.store import Store
+from shared.llm import routes
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
+from shared.llm.routes import Provider, Routes
+from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
 from shared.llm.steps import LlmSteps
@@ -86,7 +89,8 @@ class Ports:
     tokens: Tokens
     repositories: Repositories
     host: ContainerHost
-    upstream: Upstream
+    routes: Routes
+    providers: Mapping[str, Upstream]
     sender: WebhookSender
     signer: WebhookSigner
     clock: Clock
@@ -126,7 +130,6 @@ class Platform:
 
 def adapters(settings: Settings) -> Ports:
     """The adapters that these settings choose. Nothing is connected yet, and SDKs load when first used."""
-    from shared.adapters.anthropic_upstream import AnthropicUpstream
     from shared.adapters.entra import EntraIdentity
     from shared.adapters.github import GitHubRepositories
     from shared.adapters.redis_counters import RedisCounters
@@ -140,7 +143,8 @@ def adapters(settings: Settings) -> Ports:
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
     counters = RedisCounters(settings.redis_url)
     host = _container_host(settings)
-    upstream = AnthropicUpstream(settings.anthropic_base_url, settings.anthropic_api_key)
+    model_routes = routes.parse(settings.llm_routes)
+    upstreams = providers(model_routes, settings, stores.secrets, identity)
     sender = HttpWebhooks()
     return Ports(
         documents=stores.documents,
@@ -165,7 +169,8 @@ def adapters(settings: Settings) -> Ports:
             settings.github_app_key,
         ),
         host=host,
-        upstream=upstream,
+        routes=model_routes,
+        providers=upstreams,
         sender=sender,
         signer=StandardWebhooks(),
         clock=clock,
@@ -173,7 +178,7 @@ def adapters(settings: Settings) -> Ports:
             queues.close,
             realtime.close,
             counters.close,
-            upstream.close,
+            *(upstream.close for upstream in upstreams.values()),
             sender.close,
             *stores.closers,
             identity.close,
@@ -219,6 +224,31 @@ def _secrets(
 
     vault = KeyVaultSecrets(settings.key_vault_url, identity)
     return vault, (vault.close,)
+
+
+def providers(
+    routes: Routes, settings: Settings, secrets: Secrets, identity: ManagedIdentity
+) -> Mapping[str, Upstream]:
+    """An upstream for each provider of the routes."""
+    from shared.adapters.anthropic_upstream import AnthropicUpstream, Patience
+    from shared.adapters.provider_credentials import Credential, IdentityToken, SecretKey, api_key
+
+    def credential(provider: Provider) -> Credential:
+        match provider.auth:
+            case "none":
+                return api_key("")
+            case "setting":
+                return api_key(settings.anthropic_api_key)
+            case "secret":
+                return SecretKey(secrets, provider.secret)
+            case "identity":
+                return IdentityToken(identity)
+
+    def upstream(each: Provider) -> Upstream:
+        patience = Patience(each.connect_seconds, each.first_byte_seconds, each.answer_seconds, each.idle_seconds)
+        return AnthropicUpstream(each.base_url or settings.anthropic_base_url, credential(each), patience)
+
+    return {name: upstream(provider) for name, provider in routes.providers.items()}
 
 
 def _container_host(settings: Settings) -> ContainerHost:
@@ -274,6 +304,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
     runner = Runner(store, plans(steps))
     deletions = Deletions(store, access, runner)
     usage = UsageRecorder(store)
+    router = Router(ports.routes, ports.providers, ports.clock)
     home_tenant = next(iter(settings.entra_allowed_tenants), "")
     rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin, home_tenant)
     return Platform(
@@ -294,7 +325,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         lifecycle=lifecycle,
         runner=runner,
         webhooks=WebhookService(store, ports.secrets, ports.signer, ports.sender, ports.queues),
-        llm=Gateway(keys, Spend(ports.counters), ports.upstream, ports.queues, usage, ports.clock),
+        llm=Gateway(keys, Spend(ports.counters), router, ports.queues, usage, ports.clock),
         usage=usage,
         access=access,
         incidents=Incidents(ports.documents, ports.queues, ports.clock),
@@ -309,5 +340,5 @@ def _policy(settings: Settings, host: ContainerHost) -> AgentPolicy:
         demo_model=settings.demo_model,
         isolated=host.isolated,
         allow_unsandboxed=settings.allow_unsandboxed,
-        has_upstream=bool(settings.anthropic_api_key) or own_upstream,
+        has_upstream=bool(settings.anthropic_api_key or settings.llm_routes) or own_upstream,
     )

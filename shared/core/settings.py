@@ -80,6 +80,12 @@ class Settings:
         "Upstream of the LLM gateway (Anthropic Messages API)",
     )
     anthropic_api_key: str = setting("ANTHROPIC_API_KEY", "", "Key for that upstream", secret=True)
+    llm_routes: str = setting(
+        "LLM_ROUTES",
+        "",
+        "Models and the providers that answer for them: JSON, or the path of a file with it; empty: that upstream "
+        "answers for every model",
+    )
     demo_model: bool = setting(
         "DEMO_MODEL",
         False,

@@ -9,23 +9,24 @@ import orjson
 
 from shared.core import ids
 from shared.core.clock import Clock, iso
-from shared.core.errors import BadRequest, PlatformError, Unavailable
+from shared.core.errors import PlatformError, Unavailable
 from shared.core.log import Log
 from shared.core.messages import VERSION
-from shared.core.ports import Queues
-from shared.llm import errors, headers
+from shared.core.ports import Json, Queues
+from shared.llm import errors, headers, listing
+from shared.llm.body import Asked, asked
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter, Report
 from shared.llm.models import LONGEST_MODEL, Answer, Call, Caller, Share, TokenCounts, UsageMessage
 from shared.llm.prices import cost_micro_usd
+from shared.llm.routing import Router, whole
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
 from shared.llm.sse import PING, Boundary, with_pings
-from shared.llm.upstream import Incoming, Outgoing, Upstream
+from shared.llm.upstream import Incoming, NoAnswer, Outgoing
 
 log = Log(__name__)
 
-_LARGEST_ANSWER = 64 * 1024 * 1024
 _CLIENT_GONE = 499
 _BROKEN_OFF = 502
 
@@ -37,6 +38,8 @@ class _Bill:
         self.caller = caller
         self.report = Report(model)
         self.status = 0
+        self.given_up = 0
+        """Tries that were sent and never answered: they may have been billed."""
         self.charged = False
         self.most = cost_micro_usd([Share(model, TokenCounts(input=len(call.body) // 4, output=max_tokens))])
         """What it may cost: the whole body as fresh input, and all the output that was asked for."""
@@ -52,12 +55,18 @@ class _Bill:
     @property
     def due(self) -> bool:
         """Errors of the model service cost nothing; a call that never got an answer may have cost something."""
+        return self._answered or self.given_up > 0
+
+    @property
+    def _answered(self) -> bool:
         return self.status in (_CLIENT_GONE, _BROKEN_OFF) or 200 <= self.status < 300
 
     def cap_micro_usd(self) -> int:
         """What caps are charged: never less than was reported, and never nothing for what broke off."""
         known = self.report.complete and not self.report.empty
-        return cost_micro_usd(self.report.shares() if known else self.report.at_least(self._body_size))
+        shares = self.report.shares() if known or not self._answered else self.report.at_least(self._body_size)
+        prompt = Share(self.report.model, TokenCounts(input=self._body_size // 4))
+        return cost_micro_usd([*shares, *[prompt] * self.given_up])
 
     def usage_message(self) -> UsageMessage:
         shares = self.report.shares()
@@ -91,7 +100,7 @@ class Gateway:
         self,
         keys: Keys,
         spend: Spend,
-        upstream: Upstream,
+        router: Router,
         queues: Queues,
         recorder: UsageRecorder,
         clock: Clock,
@@ -99,7 +108,7 @@ class Gateway:
     ) -> None:
         self._keys = keys
         self._spend = spend
-        self._upstream = upstream
+        self._router = router
         self._queues = queues
         self._recorder = recorder
         self._clock = clock
@@ -110,12 +119,14 @@ class Gateway:
     async def messages(self, call: Call) -> AsyncGenerator[Answer]:
         """POST /v1/messages. Leaving early ends the call upstream; what was used by then is billed."""
         caller = await self._keys.authenticate(call.headers)
-        model, streamed, max_tokens = _asked(call.body)
-        bill = _Bill(caller, call, model, max_tokens, self._clock)
+        wanted = asked(call.body)
+        priced_as = self._router.routes.find(wanted.model).targets[0].model or wanted.model
+        bill = _Bill(caller, call, priced_as, wanted.max_tokens, self._clock)
         await self._spend.admit(caller.caps, bill.most)
         try:
-            async with self._upstream.open(_outgoing(call, streamed)) as incoming:
-                bill.status = incoming.status
+            async with self._router.open(_outgoing(call, wanted), wanted.model) as routed:
+                incoming = routed.incoming
+                bill.given_up, bill.status = routed.given_up, incoming.status
                 if incoming.header("content-type").startswith("text/event-stream"):
                     async with aclosing(self._stream(incoming, bill)) as chunks:
                         yield Answer(incoming.status, headers.back(incoming.headers), chunks)
@@ -124,6 +135,9 @@ class Gateway:
                     yield Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
             if bill.status < 300 and not bill.report.complete:
                 bill.status = _CLIENT_GONE
+        except NoAnswer:
+            bill.status = _BROKEN_OFF
+            raise
         except (asyncio.CancelledError, GeneratorExit):
             if bill.status < 300 and not bill.report.complete:
                 bill.status = _CLIENT_GONE
@@ -132,20 +146,40 @@ class Gateway:
             await self._detached(self._settle(bill))
 
     @asynccontextmanager
-    async def forward(self, call: Call) -> AsyncGenerator[Answer]:
-        """Calls that cost nothing: models, count_tokens."""
+    async def count_tokens(self, call: Call) -> AsyncGenerator[Answer]:
+        """POST /v1/messages/count_tokens, which costs nothing."""
         await self._keys.authenticate(call.headers)
-        if call.method == "POST":
-            _asked(call.body)
-        async with self._upstream.open(_outgoing(call, streamed=False)) as incoming:
-            body = await _read(incoming.chunks)
-            yield Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
+        wanted = asked(call.body)
+        async with self._router.open(_outgoing(call), wanted.model) as routed:
+            yield await _passed_on(routed.incoming)
+
+    @asynccontextmanager
+    async def models(self, call: Call) -> AsyncGenerator[Answer]:
+        """GET /v1/models: what the routes name; where they name none, what the provider of all models lists."""
+        await self._keys.authenticate(call.headers)
+        routes = self._router.routes
+        if routes.named:
+            yield _told(listing.page(routes, call.query))
+        else:
+            async with self._router.ask(listing.provider_of_all(routes), _outgoing(call)) as incoming:
+                yield await _passed_on(incoming)
+
+    @asynccontextmanager
+    async def model(self, call: Call, name: str) -> AsyncGenerator[Answer]:
+        """GET /v1/models/{name}. Raises NotFound for one without a route."""
+        await self._keys.authenticate(call.headers)
+        route = self._router.routes.find(name)
+        if name in self._router.routes.named:
+            yield _told(listing.description(name, route))
+        else:
+            async with self._router.ask(route.targets[0].provider, _outgoing(call)) as incoming:
+                yield await _passed_on(incoming)
 
     async def close(self) -> None:
         """Waits until everything used is recorded."""
         while self._settling:
             await asyncio.wait(self._settling)
-        await self._upstream.close()
+        await self._router.close()
 
     async def _stream(self, incoming: Incoming, bill: _Bill) -> AsyncGenerator[bytes]:
         """Charges before the end is passed on, so that a client's next call meets the raised count."""
@@ -174,7 +208,7 @@ class Gateway:
     async def _whole(self, incoming: Incoming, bill: _Bill) -> bytes:
         meter = Meter(bill.report, incoming.header("content-encoding"), streamed=False)
         try:
-            body = await _read(incoming.chunks)
+            body = await whole(incoming.chunks)
             bill.first_byte()
             if incoming.status < 300:
                 meter.feed(body)
@@ -222,35 +256,19 @@ class Gateway:
             log.exception("llm.usage_lost", usage=message)
 
 
-def _outgoing(call: Call, streamed: bool) -> Outgoing:
-    return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body)
+def _outgoing(call: Call, wanted: Asked | None = None) -> Outgoing:
+    streamed = wanted is not None and wanted.streamed
+    return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body, streamed)
 
 
-def _asked(body: bytes) -> tuple[str, bool, int]:
-    """The model, whether a stream is wanted, and most output tokens.
-
-    Everything else is between the client and the model service.
-    """
-    try:
-        asked = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        raise BadRequest("The request body is not valid JSON.") from None
-    model = asked.get("model") if isinstance(asked, dict) else None
-    if not isinstance(model, str) or not model:
-        raise BadRequest("model: name the model, for example with GET /api/v1/models.")
-    most = asked.get("max_tokens")
-    return model, asked.get("stream") is True, max(most, 0) if isinstance(most, int) else 0
+async def _passed_on(incoming: Incoming) -> Answer:
+    body = await whole(incoming.chunks)
+    return Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
 
 
-async def _read(chunks: AsyncIterator[bytes]) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
-        if size > _LARGEST_ANSWER:
-            raise Unavailable("The model service sent an answer over 64 MB. Ask for a stream instead.")
-        parts.append(chunk)
-    return b"".join(parts)
+def _told(value: Json) -> Answer:
+    body = orjson.dumps(value)
+    return Answer(200, headers.back([("content-type", "application/json")], len(body)), _once(body))
 
 
 async def _once(body: bytes) -> AsyncIterator[bytes]:

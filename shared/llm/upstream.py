@@ -1,12 +1,22 @@
-"""The model service behind the gateway, as the gateway sees it."""
+"""A model service behind the gateway, as the gateway sees it."""
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from shared.core.errors import Unavailable
+
 type Headers = Sequence[tuple[str, str]]
 """Header lines in order, names in lower case; a name may repeat."""
+
+
+class NotSent(Unavailable):
+    """The request did not reach the service: nothing can have been billed."""
+
+
+class NoAnswer(Unavailable):
+    """The request was sent and no answer began: it may have been billed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +28,7 @@ class Outgoing:
     query: str
     headers: Headers
     body: bytes = field(default=b"", repr=False)
+    streamed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +49,7 @@ class Upstream(Protocol):
     def open(self, request: Outgoing) -> AbstractAsyncContextManager[Incoming]:
         """Yields once status and headers are there. Leaving it, or being cancelled in it, ends the request.
 
-        Any status is an answer. Raises Unavailable when there is none. Nothing is ever sent twice.
+        Any status is an answer. Raises NotSent or NoAnswer when there is none. Nothing is ever sent twice.
         """
         ...
 

@@ -15,8 +15,9 @@ import pytest
 from fastapi import FastAPI
 
 from functions import llm
-from shared.adapters.anthropic_upstream import AnthropicUpstream
+from shared.adapters.anthropic_upstream import AnthropicUpstream, Patience
 from shared.adapters.jwt_tokens import JwtTokens
+from shared.adapters.provider_credentials import api_key
 from shared.core.clock import ManualClock
 from tests.fakes import FakeSecrets
 from tests.fakes.upstream import Script, UpstreamApp, message, sse, stream_events
@@ -70,7 +71,9 @@ async def staging() -> AsyncGenerator[Staging]:
             app.received.clear()
             clock, secrets = ManualClock(), FakeSecrets()
             world = World(
-                AnthropicUpstream(upstream or f"{model_url}/some/path/", "sk-platform", silence_timeout=silence),
+                AnthropicUpstream(
+                    upstream or f"{model_url}/some/path/", api_key("sk-platform"), Patience(idle=silence)
+                ),
                 ping_seconds,
                 clock,
                 secrets=secrets,
@@ -289,25 +292,25 @@ class TestOwnErrors:
         assert (answer.status_code, answer.json()["error"]["type"]) == (404, "not_found_error")
         assert stage.app.received == []
 
-    async def test_a_model_service_that_is_down_is_a_503(self, staging: Staging):
+    async def test_a_model_service_that_is_down_is_overloaded(self, staging: Staging):
         sock = listening_socket()  # bound, but nobody listens
         async with staging(upstream=base_url(sock)) as stage, stage.http() as http:
             answer = await http.post("/messages", json=ASKED)
         sock.close()
-        assert (answer.status_code, answer.json()["error"]["type"]) == (503, "api_error")
+        assert (answer.status_code, answer.json()["error"]["type"]) == (529, "overloaded_error")
         assert answer.headers["retry-after"] == "2"
 
     async def test_a_redirect_is_not_followed(self, stage: Stage):
         stage.app.script = Script(307, [("location", "/elsewhere")])
         async with stage.http() as http:
             answer = await http.post("/messages", json=ASKED)
-        assert (answer.status_code, len(stage.app.received)) == (503, 1)
+        assert (answer.status_code, {got.path for got in stage.app.received}) == (529, {"/some/path/v1/messages"})
         assert "ANTHROPIC_BASE_URL" in answer.json()["error"]["message"]
 
-    async def test_counters_down_means_503_and_nothing_spent(self, stage: Stage):
+    async def test_counters_down_means_overloaded_and_nothing_spent(self, stage: Stage):
         stage.world.counters.down = True
         async with stage.http() as http:
-            assert (await http.post("/messages", json=ASKED)).status_code == 503
+            assert (await http.post("/messages", json=ASKED)).status_code == 529
         assert stage.app.received == []
 
 

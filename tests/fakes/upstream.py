@@ -129,10 +129,15 @@ class Received:
 
 
 class UpstreamApp:
-    """An ASGI model service that plays `script`; a step may also be an asyncio.Event to wait for."""
+    """An ASGI model service that plays `script`; a step may also be an asyncio.Event to wait for.
+
+    Before its answer begins it waits for `silence` and for `delay` seconds.
+    """
 
     def __init__(self) -> None:
         self.script = Script()
+        self.silence: asyncio.Event | None = None
+        self.delay = 0.0
         self.received: list[Received] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -158,6 +163,9 @@ class UpstreamApp:
             request.cancelled.set()
 
     async def _play(self, request: Received, send: Any) -> None:
+        if self.silence:
+            await self.silence.wait()
+        await asyncio.sleep(self.delay)
         headers = [(name.encode(), value.encode()) for name, value in self.script.headers]
         await send({"type": "http.response.start", "status": self.script.status, "headers": headers})
         steps: Sequence[Any] = self.script.steps

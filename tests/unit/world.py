@@ -19,6 +19,7 @@ from shared.core.ports import Doc, Json, Op
 from shared.core.resources import Run
 from shared.core.settings import Settings
 from shared.core.store import Store
+from shared.llm.routes import DEFAULT
 from shared.teams.models import NewInvitation, NewTeam, Team
 from shared.workspaces.models import NewWorkspace, Workspace
 from tests.fakes import FakeBlobs, FakeCounters, FakeDocuments, FakeEventLog, FakeQueues, FakeRealtime, FakeSecrets
@@ -138,7 +139,8 @@ class World(StoreWorld):
             tokens=JwtTokens(self.secrets, self.settings.public_api_url, self.clock),
             repositories=self.repositories,
             host=self.host,
-            upstream=FakeUpstream([]),
+            routes=DEFAULT,
+            providers={"anthropic": FakeUpstream([])},
             sender=self.sender,
             signer=self.signer,
             clock=self.clock,

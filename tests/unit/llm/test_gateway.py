@@ -6,6 +6,7 @@ import pytest
 from shared.core.errors import BadRequest, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.llm.gateway import Gateway
 from shared.llm.models import Call
+from shared.llm.upstream import NotSent
 from tests.fakes.upstream import Script, message, sse, stream_events
 from tests.unit.llm.world import CARD, RUN, TEAM, call, scripted
 
@@ -141,12 +142,12 @@ class TestCap:
         assert len(upstream.requests) == 20
 
     async def test_what_broke_off_holds_nothing_back(self):
-        world, upstream = scripted(Unavailable("gone"), Script.stream(*EVENTS))
+        world, upstream = scripted(NotSent("gone"), NotSent("gone"), Script.stream(*EVENTS))
         token, body = await world.run_token(cap=COST * 9), b'{"model": "claude-sonnet-5-5", "max_tokens": 1000000}'
         with pytest.raises(Unavailable):
             await ask(world.gateway, call(token, body))
         assert (await ask(world.gateway, call(token, body)))[0] == 200
-        assert len(upstream.requests) == 2
+        assert len(upstream.requests) == 3
 
     async def test_runs_have_caps_of_their_own(self):
         world, _ = scripted()
@@ -206,7 +207,7 @@ class TestPassThrough:
         assert upstream.requests == []
 
     async def test_a_model_service_that_does_not_answer_is_an_error_of_ours(self):
-        world, _ = scripted(Unavailable("down"))
+        world, _ = scripted(NotSent("down"))
         with pytest.raises(Unavailable):
             await ask(world.gateway, call(await world.run_token()))
         assert world.usage() == []

@@ -1,5 +1,6 @@
 """A gateway on fakes, with one team's key and run tokens."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +13,8 @@ from shared.core.store import Store
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
 from shared.llm.models import Call, KeyRecord
+from shared.llm.routes import DEFAULT, Routes
+from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
 from shared.llm.upstream import Headers, Upstream
@@ -40,6 +43,10 @@ class ClearTokens:
         return {"keys": []}
 
 
+async def no_sleep(_: float) -> None:
+    """Pauses between tries are over at once."""
+
+
 @dataclass
 class World:
     upstream: Upstream
@@ -51,6 +58,8 @@ class World:
     events: FakeEventLog = field(default_factory=FakeEventLog)
     realtime: FakeRealtime = field(default_factory=FakeRealtime)
     tokens: Tokens = field(default_factory=ClearTokens)
+    routes: Routes = DEFAULT
+    others: Mapping[str, Upstream] = field(default_factory=dict[str, Upstream])
 
     def __post_init__(self) -> None:
         self.counters = FakeCounters(self.clock)
@@ -61,7 +70,7 @@ class World:
         self.gateway = Gateway(
             self.keys,
             Spend(self.counters),
-            self.upstream,
+            Router(self.routes, {"anthropic": self.upstream, **self.others}, self.clock, no_sleep),
             self.queues,
             self.recorder,
             self.clock,

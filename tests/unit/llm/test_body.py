@@ -1,0 +1,42 @@
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from shared.core.errors import BadRequest
+from shared.llm.body import Asked, asked, with_model
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text() | st.just("model"), inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.dictionaries(st.text() | st.just("messages"), VALUES, max_size=5).map(lambda body: {"model": "fast"} | body)
+
+
+class TestWithModel:
+    def test_every_other_byte_stays(self):
+        body = '{ "a":1.50 , "model" : "fäst" ,\n"b":{"model":"fast"},"n":12345678901234567890, "x":"\\u00e9é"}\n'
+        assert with_model(body.encode(), "m-1").decode() == body.replace('"fäst"', '"m-1"')
+
+    def test_a_field_given_twice_changes_twice(self):
+        assert with_model(b'{"model":"a","model":"b"}', "c") == b'{"model":"c","model":"c"}'
+
+    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @given(body=BODIES, pretty=st.booleans(), model=st.text(min_size=1))
+    def test_only_the_model_is_another(self, body: dict[str, Any], pretty: bool, model: str):
+        text = orjson.dumps(body, option=orjson.OPT_INDENT_2 if pretty else 0)
+        assert orjson.loads(with_model(text, model)) == body | {"model": model}
+
+
+class TestAsked:
+    def test_what_the_gateway_reads(self):
+        assert asked(b'{"model": "m", "stream": true, "max_tokens": 5}') == Asked("m", True, 5)
+        assert asked(b'{"model": "m", "stream": "yes", "max_tokens": "x"}') == Asked("m", False, 0)
+
+    @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}', b"\xff"])
+    def test_a_body_without_a_model_is_refused(self, body: bytes):
+        with pytest.raises(BadRequest):
+            asked(body)

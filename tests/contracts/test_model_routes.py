@@ -2,79 +2,25 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from types import SimpleNamespace
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import anthropic
-import httpx
 import jwt
-import orjson
 import pytest
-from fastapi import FastAPI
 
-from functions import llm
 from local.keyvault import KeyVault
 from local.keyvault import create_app as create_vault
 from shared.adapters.managed_identity import ManagedIdentity
-from shared.bootstrap import providers
-from shared.core.clock import ManualClock
-from shared.core.settings import Settings
-from shared.llm.routes import parse
+from tests.contracts.gateway_stage import staged
 from tests.fakes import FakeSecrets
-from tests.fakes.upstream import Script, UpstreamApp, message, sse, stream_events
+from tests.fakes.upstream import Script, message, sse, stream_events
 from tests.serving import base_url, listening_socket, serve
-from tests.unit.llm.world import RUN, World
+from tests.unit.llm.world import RUN
 
 ASKED = {"model": "fast", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 EVENTS = sse(*stream_events())
 SPENT = f"spend:run:{RUN}"
-
-
-@dataclass
-class Stage:
-    world: World
-    services: Mapping[str, UpstreamApp]
-    url: str
-    token: str
-
-    def sdk(self) -> anthropic.AsyncAnthropic:
-        return anthropic.AsyncAnthropic(base_url=f"{self.url}/api", auth_token=self.token, api_key=None, max_retries=0)
-
-    def http(self) -> httpx.AsyncClient:
-        return httpx.AsyncClient(base_url=f"{self.url}/api/v1", headers={"x-api-key": self.token}, timeout=20)
-
-    def asked(self, name: str) -> list[Any]:
-        return [orjson.loads(got.body)["model"] for got in self.services[name].received]
-
-
-@asynccontextmanager
-async def staged(
-    table: Mapping[str, Mapping[str, Any]],
-    targets: list[dict[str, Any]],
-    identity: ManagedIdentity | None = None,
-    secrets: FakeSecrets | None = None,
-) -> AsyncGenerator[Stage]:
-    """A gateway whose model `fast` has `targets`, and a scripted service for each provider that has no address."""
-    services = {name: UpstreamApp() for name in table}
-    async with AsyncExitStack() as stack:
-        described: dict[str, Any] = {}
-        for name, provider in table.items():
-            url = await stack.enter_async_context(serve(services[name]))
-            described[name] = {"base_url": f"{url}/anthropic"} | provider
-        routes = parse(orjson.dumps({"providers": described, "models": {"fast": {"targets": targets}}}).decode())
-        kept = secrets or FakeSecrets()
-        upstreams = providers(routes, Settings(anthropic_api_key="sk-of-setting"), kept, identity or ManagedIdentity())
-        first, *_ = upstreams
-        world = World(upstreams[first], clock=ManualClock(), secrets=kept, routes=routes, others=upstreams)
-        api = FastAPI()
-        api.include_router(llm.router)
-        api.state.platform = SimpleNamespace(llm=world.gateway)
-        yield Stage(world, services, await stack.enter_async_context(serve(api)), await world.run_token())
-        await world.gateway.close()
-
 
 TWO = [{"provider": "one", "model": "model-of-one"}, {"provider": "two", "model": "model-of-two"}]
 

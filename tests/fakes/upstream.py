@@ -48,6 +48,25 @@ def stream_events(
     ]
 
 
+def tool_use_events(name: str, arguments: dict[str, Any], model: str = "claude-sonnet-5-5") -> list[dict[str, Any]]:
+    """The events of a streamed message that calls a tool, its input in pieces."""
+    start, *_, delta, stop = stream_events(model=model)
+    block = {"type": "tool_use", "id": "toolu_1", "name": name, "input": {}}
+    text = orjson.dumps(arguments).decode()
+    pieces = [text[at : at + 7] for at in range(0, len(text), 7)]
+    return [
+        start,
+        {"type": "content_block_start", "index": 0, "content_block": block},
+        *(
+            {"type": "content_block_delta", "index": 0, "delta": {"type": "input_json_delta", "partial_json": piece}}
+            for piece in pieces
+        ),
+        {"type": "content_block_stop", "index": 0},
+        delta | {"delta": {"stop_reason": "tool_use", "stop_sequence": None}},
+        stop,
+    ]
+
+
 def message(model: str = "claude-sonnet-5-5", **usage: Any) -> dict[str, Any]:
     """A whole message."""
     return {
@@ -129,12 +148,13 @@ class Received:
 
 
 class UpstreamApp:
-    """An ASGI model service that plays `script`; a step may also be an asyncio.Event to wait for.
+    """An ASGI model service that plays `first` in turn, then `script`; a step may also be an asyncio.Event to wait for.
 
     Before its answer begins it waits for `silence` and for `delay` seconds.
     """
 
     def __init__(self) -> None:
+        self.first: list[Script] = []
         self.script = Script()
         self.silence: asyncio.Event | None = None
         self.delay = 0.0
@@ -166,9 +186,10 @@ class UpstreamApp:
         if self.silence:
             await self.silence.wait()
         await asyncio.sleep(self.delay)
-        headers = [(name.encode(), value.encode()) for name, value in self.script.headers]
-        await send({"type": "http.response.start", "status": self.script.status, "headers": headers})
-        steps: Sequence[Any] = self.script.steps
+        script = self.first.pop(0) if self.first else self.script
+        headers = [(name.encode(), value.encode()) for name, value in script.headers]
+        await send({"type": "http.response.start", "status": script.status, "headers": headers})
+        steps: Sequence[Any] = script.steps
         for step in steps:
             if isinstance(step, bytes):
                 await send({"type": "http.response.body", "body": step, "more_body": True})

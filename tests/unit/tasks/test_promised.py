@@ -13,7 +13,8 @@ from tests.unit.world import World
 class Held(World):
     """The store takes no task, until it is `released`."""
 
-    def hold(self, partition: str = "tasks/") -> None:
+    async def hold(self, partition: str = "tasks/") -> None:
+        await self.platform.store.idle()  # which still removes what earlier commits have sent
         self.documents.fail(partition, Unavailable("The store is away."))
 
     async def release(self) -> None:
@@ -35,16 +36,16 @@ async def begun(world: Held, ada: Principal, what: str) -> str:
     """The id of a task that is not made yet."""
     if what.startswith("team"):
         if what == "team.create":
-            world.hold()
+            await world.hold()
             return (await world.platform.teams.create(ada, NewTeam(name="Rockets"))).task_id
         team = await world.team(ada)
-        world.hold()
+        await world.hold()
         return (await world.platform.teams.delete(ada, team.id)).task_id
     if what == "workspace.create":
-        world.hold()
+        await world.hold()
         return (await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))).task_id
     workspace = await world.workspace(ada)
-    world.hold()
+    await world.hold()
     return (await world.platform.workspaces.delete(ada, workspace.id, "keep")).task_id
 
 
@@ -94,7 +95,7 @@ class TestTaskThatIsNotMadeYet:
 
 class TestPromise:
     async def test_is_kept_before_the_team_is_there(self, world: Held, ada: Principal) -> None:
-        world.hold("portal/team")
+        await world.hold("portal/team")
         started = await world.platform.workspaces.create(ada, NewWorkspace(name="Rockets"))
         with pytest.raises(NotFound):
             await world.platform.teams.get(ada, started.workspace.team_id)
@@ -103,12 +104,12 @@ class TestPromise:
     async def test_of_a_deletion_is_seen_by_the_other_members(self, world: Held, ada: Principal) -> None:
         team = await world.team(ada)
         bob = await world.member(ada, team.id, "Bob", Role.VIEWER)
-        world.hold()
+        await world.hold()
         started = await world.platform.teams.delete(ada, team.id)
         assert (await world.platform.tasks.get(bob, started.task_id)).plan == "team.delete"
 
     async def test_is_listed(self, world: Held, ada: Principal) -> None:
-        world.hold()
+        await world.hold()
         started = await world.platform.teams.create(ada, NewTeam(name="Rockets"))
         assert [task.id for task in await world.platform.tasks.mine(ada, [started.task_id])] == [started.task_id]
 

@@ -29,6 +29,7 @@ from local.host_config import HostConfig
 from local.host_http import HttpFunctions
 from local.host_queues import QueueListener
 from local.host_timers import TimerListener
+from local.serving import IDLE_SECONDS
 from shared.core.log import Log, to_stderr
 
 GRACE = 5.0
@@ -164,6 +165,7 @@ class _Server(uvicorn.Server):
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=math.ceil(grace),
+                timeout_keep_alive=IDLE_SECONDS,
             )
         )
         self.ready = asyncio.Event()

@@ -9,6 +9,9 @@ from typing import Any
 
 import uvicorn
 
+IDLE_SECONDS = 75
+"""An idle connection stays open for longer than clients keep one: a call that meets its end is an error to them."""
+
 
 def listening_socket(host: str = "127.0.0.1", port: int = 0) -> socket.socket:
     """A bound socket: for an application that has to know its own address before it is made.
@@ -42,6 +45,7 @@ async def serve(
     options: dict[str, Any] = {
         "log_level": "warning",
         "timeout_graceful_shutdown": 1,
+        "timeout_keep_alive": IDLE_SECONDS,
         "ws": "websockets-sansio",
         **config,
     }

@@ -158,6 +158,17 @@ async def http() -> AsyncIterator[tuple[httpx.AsyncClient, Seen]]:
 
 
 class TestHttpTrigger:
+    async def test_an_idle_connection_stays_open_for_longer_than_clients_keep_one(
+        self, http: tuple[httpx.AsyncClient, Seen]
+    ):
+        client, _ = http
+        reader, writer = await asyncio.open_connection("127.0.0.1", client.base_url.port)
+        for pause in (6, 0):
+            writer.write(b"HEAD / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 ")
+            await asyncio.sleep(pause)
+        writer.close()
+
     async def test_stream_arrives_chunk_by_chunk(self, http: tuple[httpx.AsyncClient, Seen]):
         client, seen = http
         async with client.stream("GET", "/raw/stream") as response:

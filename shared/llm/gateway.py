@@ -22,7 +22,7 @@ from shared.llm.prices import cost_micro_usd
 from shared.llm.routing import Router, whole
 from shared.llm.service import UsageRecorder
 from shared.llm.spend import Spend
-from shared.llm.sse import PING, Boundary, with_pings
+from shared.llm.sse import PING, with_pings
 from shared.llm.upstream import Incoming, NoAnswer, Outgoing
 
 log = Log(__name__)
@@ -185,25 +185,26 @@ class Gateway:
         """Charges before the end is passed on, so that a client's next call meets the raised count."""
         encoding = incoming.header("content-encoding")
         meter = Meter(bill.report, encoding, streamed=True)
-        boundary = Boundary()
-        interval = self._ping_seconds if not encoding else None
+        source = incoming.chunks if encoding else with_pings(incoming.chunks, self._ping_seconds)
         try:
-            async with aclosing(with_pings(incoming.chunks, interval, boundary)) as chunks:
-                async for chunk in chunks:
-                    if chunk is not PING:
-                        bill.first_byte()
-                        meter.feed(chunk)
-                    if bill.report.complete and not bill.charged:
-                        await self._detached(self._charge(bill))
-                    yield chunk
+            async for chunk in source:
+                if chunk is not PING:
+                    bill.first_byte()
+                    meter.feed(chunk)
+                if bill.report.complete and not bill.charged:
+                    await self._detached(self._charge(bill))
+                yield chunk
             if not bill.report.complete and bill.status < 300:
                 bill.status = _BROKEN_OFF
         except Unavailable as error:
             bill.status = _BROKEN_OFF
             log.warning("llm.stream_broken_off", key_id=bill.caller.key_id, run_id=bill.caller.run_id)
-            if encoding or not boundary.between:
+            if encoding:
                 raise
             yield errors.event(error)
+        finally:
+            if isinstance(source, AsyncGenerator):
+                await source.aclose()
 
     async def _whole(self, incoming: Incoming, bill: _Bill) -> bytes:
         meter = Meter(bill.report, incoming.header("content-encoding"), streamed=False)

@@ -1,24 +1,38 @@
-"""Server-sent events: where one ends, and keep-alives between them on a silent stream."""
+"""Server-sent events: where they end, and keep-alives between them on a silent stream."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
-_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
+_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
+_AHEAD = 16
+"""Chunks read from the model service that the client has not taken yet; then the service waits."""
 
 
-class Boundary:
-    """Says whether the bytes so far end between two events."""
+class Events:
+    """Cuts a stream, whatever its chunks, between two events: half an event can neither be pinged nor followed."""
 
     def __init__(self) -> None:
-        self._tail = b"\n\n"
+        self._rest = b""
 
-    def feed(self, chunk: bytes) -> None:
-        self._tail = (self._tail + chunk[-4:])[-4:]
+    def feed(self, chunk: bytes) -> bytes:
+        """The bytes up to the end of the last whole event, none twice and none left out."""
+        if not self._rest and chunk.endswith(b"\n\n"):
+            return chunk
+        seen = self._rest + chunk
+        end = max(_after(seen, mark) for mark in _ENDS)
+        self._rest = seen[end:]
+        return seen[:end]
 
-    @property
-    def between(self) -> bool:
-        return self._tail.endswith(_ENDS)
+    def rest(self) -> bytes:
+        """What no end followed."""
+        rest, self._rest = self._rest, b""
+        return rest
+
+
+def _after(text: bytes, mark: bytes) -> int:
+    at = text.rfind(mark)
+    return at + len(mark) if at >= 0 else 0
 
 
 class Splitter:
@@ -43,40 +57,38 @@ class Splitter:
         return found
 
 
-async def with_pings(chunks: AsyncIterator[bytes], interval: float | None, boundary: Boundary) -> AsyncGenerator[bytes]:
-    """`chunks`, with PING after each `interval` seconds of silence (None: never), but never inside an event.
+async def with_pings(chunks: AsyncIterator[bytes], interval: float) -> AsyncGenerator[bytes]:
+    """Whole events of `chunks`, with PING after each `interval` seconds without one.
 
-    `boundary` is fed along the way.
+    An error of `chunks` is raised after the last whole event.
     """
-    pending: asyncio.Task[bytes] | None = None
+    ahead: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
+    reading = asyncio.create_task(_read(chunks, ahead))
     try:
         while True:
-            pending = pending or asyncio.create_task(_next(chunks))
-            await asyncio.wait({pending}, timeout=interval)
-            if not pending.done():
-                if boundary.between:
-                    yield PING
-                continue
-            chunk, pending = pending.result(), None
-            if not chunk:
-                return
-            boundary.feed(chunk)
-            yield chunk
+            try:
+                async with asyncio.timeout(interval):
+                    whole = await ahead.get()
+            except TimeoutError:
+                whole = PING
+            yield whole
+    except asyncio.QueueShutDown:
+        await reading
     finally:
-        if pending:
-            await _abandon(pending)
+        reading.cancel()
+        await asyncio.wait({reading})
+        if not reading.cancelled():
+            reading.exception()  # raised above, or nobody is there any more to hear it
 
 
-async def _next(chunks: AsyncIterator[bytes]) -> bytes:
-    """Empty at the end."""
-    async for chunk in chunks:
-        if chunk:
-            return chunk
-    return b""
-
-
-async def _abandon(task: asyncio.Task[bytes]) -> None:
-    task.cancel()
-    await asyncio.wait({task})
-    if not task.cancelled():
-        task.exception()
+async def _read(chunks: AsyncIterator[bytes], ahead: asyncio.Queue[bytes]) -> None:
+    """One task for the whole stream: cancelling a read at each ping would end the source."""
+    events = Events()
+    try:
+        async for chunk in chunks:
+            if whole := events.feed(chunk):
+                await ahead.put(whole)
+        if rest := events.rest():
+            await ahead.put(rest)
+    finally:
+        ahead.shutdown()

@@ -163,14 +163,14 @@ class UpstreamApp:
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
-        body = b""
+        body = bytearray()
         while True:
             part = await receive()
             body += part.get("body", b"")
             if not part.get("more_body"):
                 break
         path = scope["raw_path"].decode()
-        request = Received(scope["method"], path, scope["query_string"], list(scope["headers"]), body)
+        request = Received(scope["method"], path, scope["query_string"], list(scope["headers"]), bytes(body))
         self.received.append(request)
         play = asyncio.create_task(self._play(request, send))
         gone = asyncio.create_task(receive())

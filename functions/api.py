@@ -64,6 +64,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         api.include_router(area.router, responses=GATEWAY_ERRORS if area is llm else ERRORS)
     api.add_middleware(BodyLimit)
     api.add_middleware(Unexpected)
+    api.add_middleware(llm.ModelGateway, gateway=lambda: platform.llm)
     api.add_middleware(
         CORSMiddleware,
         allow_origins=[platform.settings.public_web_url],
@@ -83,7 +84,7 @@ class BodyLimit:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"].startswith(f"{llm.router.prefix}/"):
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         size = 0

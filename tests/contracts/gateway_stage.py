@@ -3,7 +3,6 @@
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -67,8 +66,6 @@ async def staged(
         upstreams = providers(routes, Settings(anthropic_api_key="sk-of-setting"), kept, identity or ManagedIdentity())
         first, *_ = upstreams
         world = World(upstreams[first], clock=ManualClock(), secrets=kept, routes=routes, others=upstreams)
-        api = FastAPI()
-        api.include_router(llm.router)
-        api.state.platform = SimpleNamespace(llm=world.gateway)
-        yield Stage(world, services, await stack.enter_async_context(serve(api)), await world.run_token(cap=cap))
+        gateway = llm.ModelGateway(FastAPI(), lambda: world.gateway)
+        yield Stage(world, services, await stack.enter_async_context(serve(gateway)), await world.run_token(cap=cap))
         await world.gateway.close()

@@ -5,7 +5,6 @@ import gzip
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import anthropic
@@ -19,6 +18,7 @@ from shared.adapters.anthropic_upstream import AnthropicUpstream, Patience
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.adapters.provider_credentials import api_key
 from shared.core.clock import ManualClock
+from shared.llm.upstream import Incoming, Outgoing
 from tests.fakes import FakeSecrets
 from tests.fakes.upstream import Script, UpstreamApp, message, sse, stream_events
 from tests.serving import base_url, listening_socket, serve
@@ -60,9 +60,9 @@ type Staging = Callable[..., AbstractAsyncContextManager[Stage]]
 @pytest.fixture(scope="module")
 async def staging() -> AsyncGenerator[Staging]:
     """Both servers, kept for the module; each stage has a world and a model service's script of its own."""
-    app, api = UpstreamApp(), FastAPI()
+    app, api, worlds = UpstreamApp(), FastAPI(), list[World]()
     api.include_router(llm.router)
-    async with serve(app) as model_url, serve(api) as url:
+    async with serve(app) as model_url, serve(llm.ModelGateway(api, lambda: worlds[-1].gateway)) as url:
 
         @asynccontextmanager
         async def staged(
@@ -79,7 +79,7 @@ async def staging() -> AsyncGenerator[Staging]:
                 secrets=secrets,
                 tokens=JwtTokens(secrets, url, clock),
             )
-            api.state.platform = SimpleNamespace(llm=world.gateway)
+            worlds.append(world)
             yield Stage(world, app, url, await world.run_token(cap=cap))
             await world.gateway.close()
 
@@ -255,6 +255,14 @@ class TestAnswer:
         assert len(answer.headers.get_list("content-length")) == 1
 
 
+class Broken:
+    def open(self, request: Outgoing) -> AbstractAsyncContextManager[Incoming]:
+        raise ZeroDivisionError("the inside")
+
+    async def close(self) -> None:
+        pass
+
+
 class TestOwnErrors:
     async def test_at_the_cap_the_sdk_raises_402_with_a_way_out(self, staging: Staging):
         async with staging(cap=1) as stage:
@@ -277,6 +285,36 @@ class TestOwnErrors:
         async with stage.sdk(auth_token=None, api_key="kvk_wrong") as client:
             with pytest.raises(anthropic.AuthenticationError, match="not known"):
                 await client.messages.create(**ASKED)  # type: ignore[arg-type]
+
+    async def test_a_disabled_key_is_a_permission_error(self, stage: Stage):
+        _, record = await stage.world.key()
+        await stage.world.keys.set_disabled(record.key_hash, True)
+        async with stage.sdk() as client:
+            with pytest.raises(anthropic.PermissionDeniedError, match="disabled") as raised:
+                await client.messages.create(**ASKED)  # type: ignore[arg-type]
+        assert isinstance(raised.value.body, dict)
+        assert raised.value.body["error"]["type"] == "permission_error"
+
+    async def test_calls_that_may_reach_the_cap_together_are_a_rate_limit_error(self, staging: Staging):
+        async with staging(cap=700) as stage, stage.sdk() as client:
+            stage.app.script = Script.json(message())
+            stage.app.delay = 0.5
+            calls = [client.messages.create(**ASKED | {"max_tokens": 60}) for _ in range(2)]  # type: ignore[arg-type]
+            results = await asyncio.gather(*calls, return_exceptions=True)
+            stage.app.delay = 0
+        (refused,) = [result for result in results if isinstance(result, anthropic.RateLimitError)]
+        assert int(refused.response.headers["retry-after"]) >= 1
+        assert isinstance(refused.body, dict)
+        assert refused.body["error"]["type"] == "rate_limit_error"
+
+    async def test_what_nobody_foresaw_is_an_api_error_and_says_nothing_of_the_inside(self):
+        world = World(Broken())
+        async with serve(llm.ModelGateway(FastAPI(), lambda: world.gateway)) as url, httpx.AsyncClient() as http:
+            headers = {"x-api-key": await world.run_token()}
+            answer = await http.post(f"{url}/api/v1/messages", json=ASKED, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["type"]) == (500, "api_error")
+        assert "inside" not in answer.text
+        assert answer.json()["request_id"] == answer.headers["request-id"]
 
     async def test_a_body_that_is_not_json_is_an_invalid_request(self, stage: Stage):
         async with stage.http() as http:

@@ -1,120 +1,145 @@
-"""What models cost, in USD per million tokens, which is micro-USD per token.
+"""What answers of models cost, by the rates in prices.json, which `python -m local.prices` takes from `genai-prices`.
 
-Source: platform.claude.com/docs/en/about-claude/pricing, November 2026. `demo-1` costs nothing real: its price is
-notional, so that cost and caps can be seen at work.
+Amounts are whole micro-USD, worked out in pico-USD: a price of one dollar per million tokens is 10^6 pico-USD a token.
 """
 
-import math
+import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from datetime import date
 from decimal import Decimal
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
 
 from shared.core.log import Log
+from shared.core.ports import Json
 from shared.llm.models import Share, TokenCounts
 
 log = Log(__name__)
 
-WEB_SEARCH = Decimal("10000")
-"""Micro-USD per web search the model makes ($10 per 1,000)."""
-US_ONLY = Decimal("1.1")
+NOTIONAL = {"demo-1": "claude-haiku-4-5"}
+"""The demo model costs nothing: it has another's price, so that cost and budgets can be seen at work."""
+
+_FAST = {"claude-opus-5": 2}
+_FASTEST = 6
+"""How many times dearer fast mode is, which the package does not say: the dearest published where none is known."""
+_US_ONLY_PERCENT = 110
 _SUFFIX = re.compile(r"([-@]\d{8}|-latest|\[1m\])+$")
+_PICO = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """Pico-USD for one of each, in the order of TokenCounts."""
+
+    input: int
+    output: int
+    cache_read: int
+    cache_write_5m: int
+    cache_write_1h: int
+    web_searches: int
 
 
 @dataclass(frozen=True, slots=True)
 class Price:
-    """`long`: the price of every token of a request whose prompt exceeds `long_from` tokens."""
+    """Rates by the size of the prompt, largest first: those of the first that it exceeds hold for every token."""
 
-    input: Decimal
-    output: Decimal
-    cache_read: Decimal
-    cache_write_5m: Decimal
-    cache_write_1h: Decimal
-    fast: Decimal = Decimal(6)
-    long_from: int = 0
-    long: "Price | None" = None
+    model: str
+    tiers: tuple[tuple[int, Rates], ...]
 
-    def of(self, tokens: TokenCounts) -> Decimal:
-        if self.long and tokens.prompt > self.long_from:
-            return self.long.of(tokens)
-        return (
-            self.input * tokens.input
-            + self.output * tokens.output
-            + self.cache_read * tokens.cache_read
-            + self.cache_write_5m * tokens.cache_write_5m
-            + self.cache_write_1h * tokens.cache_write_1h
-        )
+    def pico_usd(self, tokens: TokenCounts) -> int:
+        rates = next((rates for start, rates in self.tiers if tokens.prompt > start), self.tiers[-1][1])
+        return sum(count * rate for count, rate in zip(astuple(tokens), astuple(rates), strict=True))
+
+    @property
+    def most(self) -> Rates:
+        return self.tiers[0][1]
 
 
-def _price(
-    input: str,
-    output: str,
-    read: str,
-    *,
-    fast: str = "6",
-    long_from: int = 0,
-    long: Price | None = None,
-) -> Price:
-    """Cache writes cost 1.25 times (5 minutes) and twice (1 hour) the input; `fast` is the dearest published."""
-    base = Decimal(input)
-    writes = (base * Decimal("1.25"), base * 2)
-    return Price(base, Decimal(output), Decimal(read), *writes, Decimal(fast), long_from, long)
+def cost_micro_usd(shares: Sequence[Share], on: date) -> int | None:
+    """What an answer cost, rounded up. None when the price of a model in it is not known."""
+    costs = [_share(share, price) if (price := price_of(share.model, on)) else None for share in shares]
+    known = [cost for cost in costs if cost is not None]
+    return _micro(sum(known)) if len(known) == len(costs) else None
 
 
-_MYTHOS_5_2 = _price("8", "40", "0.20")
-_MYTHOS_5_1 = _price("10", "50", "0.25")
-_MYTHOS_5 = _price("10", "50", "1.00")
-_OPUS_4_5 = _price("5", "25", "0.50")
-_OPUS_4 = _price("15", "75", "1.50")
-_SONNET_4 = _price("3", "15", "0.30", long_from=200_000, long=_price("6", "22.50", "0.60"))
-
-PRICES: dict[str, Price] = {
-    "claude-fable-5-2": _MYTHOS_5_2,
-    "claude-mythos-5-2": _MYTHOS_5_2,
-    "claude-fable-5-1": _MYTHOS_5_1,
-    "claude-mythos-5-1": _MYTHOS_5_1,
-    "claude-fable-5": _MYTHOS_5,
-    "claude-mythos-5": _MYTHOS_5,
-    "claude-opus-5-5": _price("4", "20", "0.20"),
-    "claude-opus-5": _price("5", "25", "0.50", fast="2"),
-    "claude-opus-4-8": _OPUS_4_5,
-    "claude-opus-4-7": _OPUS_4_5,
-    "claude-opus-4-6": _OPUS_4_5,
-    "claude-opus-4-5": _OPUS_4_5,
-    "claude-opus-4-1": _OPUS_4,
-    "claude-opus-4-0": _OPUS_4,
-    "claude-opus-4": _OPUS_4,
-    "claude-sonnet-5-5": _price("2", "10", "0.10"),
-    "claude-sonnet-5": _price("2", "10", "0.20"),
-    "claude-sonnet-4-6": _price("3", "15", "0.30"),
-    "claude-sonnet-4-5": _SONNET_4,
-    "claude-sonnet-4-0": _SONNET_4,
-    "claude-sonnet-4": _SONNET_4,
-    "claude-haiku-5-5": _price("0.10", "0.50", "0.01", long_from=100_000, long=_price("0.50", "2.50", "0.05")),
-    "claude-haiku-4-5": _price("1", "5", "0.10"),
-    "demo-1": _price("1", "5", "0.10"),
-}
-
-DEAREST = max(PRICES.values(), key=lambda price: price.output)
+def budget_micro_usd(shares: Sequence[Share], on: date) -> int:
+    """What budgets are charged: where a price is not known, the dearest that is."""
+    return _micro(sum(_share(share, price_of(share.model, on) or dearest(on)) for share in shares))
 
 
-def price_of(model: str) -> Price:
-    """Dated and `-latest` names count as their model; an unknown model costs what the dearest known one does."""
-    known = PRICES.get(_SUFFIX.sub("", model))
-    if known is None:
-        log.warning("llm.unknown_model_priced_as_dearest", model=model[:100])
-    return known or DEAREST
+@lru_cache(maxsize=1000)
+def price_of(model: str, on: date) -> Price | None:
+    """Dated and `-latest` names count as their model."""
+    name = NOTIONAL.get(model, model)
+    for entry in _kept():
+        if _matches(entry, name) or _matches(entry, _SUFFIX.sub("", name)):
+            return _price(entry, on)
+    log.warning("llm.price_unknown", model=model[:100])
+    return None
 
 
-def cost_micro_usd(shares: list[Share]) -> int:
-    """What an answer cost, rounded up to whole micro-USD."""
-    return math.ceil(sum((_share(share) for share in shares), Decimal(0)))
+@cache
+def dearest(on: date) -> Price:
+    return max((_price(entry, on) for entry in _kept()), key=lambda price: (price.most.output, price.most.input))
 
 
-def _share(share: Share) -> Decimal:
-    price = price_of(share.model)
-    cost = price.of(share.tokens)
+@cache
+def _kept() -> list[Json]:
+    return json.loads(Path(__file__).with_name("prices.json").read_bytes())["models"]
+
+
+def _matches(entry: Json, name: str) -> bool:
+    return any(_fits(kind, text, name) for kind, text in entry["match"])
+
+
+def _fits(kind: str, text: str, name: str) -> bool:
+    match kind:
+        case "equals":
+            return name == text
+        case "starts_with":
+            return name.startswith(text)
+        case "contains":
+            return text in name
+        case "regex":
+            return re.search(text, name) is not None
+        case _:
+            raise ValueError(f"prices.json has an unknown kind of match: {kind}")
+
+
+def _price(entry: Json, on: date) -> Price:
+    """The last that has begun; dates sort as text."""
+    kept = [price for price in entry["prices"] if price["since"] <= on.isoformat()][-1]
+    starts = sorted({start for tiers in kept.values() if isinstance(tiers, list) for start, _ in tiers}, reverse=True)
+    return Price(entry["id"], tuple((start, _rates(kept, start)) for start in starts))
+
+
+def _rates(kept: Json, start: int) -> Rates:
+    """A kind of input without a price of its own costs what fresh input does."""
+    fresh = _rate(kept["input"], start, Decimal(0))
+    classes = ("cache_read", "cache_write_5m", "cache_write_1h")
+    cached = (_rate(kept[name], start, fresh) for name in classes)
+    searches = _rate(kept["web_searches"], start, Decimal(0)) * 1000
+    amounts = (fresh, _rate(kept["output"], start, Decimal(0)), *cached, searches)
+    return Rates(*(int(amount * _PICO) for amount in amounts))
+
+
+def _rate(tiers: list[Any], start: int, otherwise: Decimal) -> Decimal:
+    fitting = [Decimal(price) for begins, price in tiers if begins <= start]
+    return fitting[-1] if fitting else otherwise
+
+
+def _share(share: Share, price: Price) -> int:
+    searches = price.most.web_searches * share.tokens.web_searches
+    tokens = price.pico_usd(share.tokens) - searches
     if share.fast:
-        cost *= price.fast
+        tokens *= _FAST.get(price.model, _FASTEST)
     if share.us_only:
-        cost *= US_ONLY
-    return cost + WEB_SEARCH * share.tokens.web_searches
+        tokens = tokens * _US_ONLY_PERCENT // 100
+    return tokens + searches
+
+
+def _micro(pico: int) -> int:
+    return -(-pico // _PICO)

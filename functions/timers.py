@@ -14,6 +14,7 @@ async def watch(here: Platform) -> None:
     await here.lifecycle.watch()
     await here.webhooks.watch()
     await here.teams.watch()
+    await here.books.reconcile()
 
 
 async def sweep(here: Platform) -> None:

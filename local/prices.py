@@ -60,7 +60,7 @@ def _clauses(match: object) -> list[list[str]]:
         case ClauseContains():
             return [["contains", match.contains]]
         case ClauseRegex():
-            return [["regex", match.regex if isinstance(match.regex, str) else match.regex.pattern]]
+            return [["regex", match.regex]]
         case _:
             raise ValueError(f"unknown kind of match: {match!r}")
 

@@ -35,7 +35,6 @@ from shared.core.policy import AgentPolicy
 from shared.core.ports import (
     Blobs,
     ContainerHost,
-    Counters,
     Documents,
     EventLog,
     IdentityProvider,
@@ -52,12 +51,13 @@ from shared.core.resources import RunLimits
 from shared.core.settings import Settings
 from shared.core.store import Store
 from shared.llm import routes
+from shared.llm.books import Books
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
+from shared.llm.ledger import Ledger
 from shared.llm.routes import Provider, Routes
 from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
-from shared.llm.spend import Spend
 from shared.llm.steps import LlmSteps
 from shared.llm.upstream import Upstream
 from shared.tasks.deletions import Deletions
@@ -84,7 +84,7 @@ class Ports:
     secrets: Secrets
     queues: Queues
     realtime: Realtime
-    counters: Counters
+    ledger: Ledger
     identity: IdentityProvider
     tokens: Tokens
     repositories: Repositories
@@ -117,6 +117,7 @@ class Platform:
     runner: Runner
     webhooks: WebhookService
     llm: Gateway
+    books: Books
     usage: UsageRecorder
     access: Access
     incidents: Incidents
@@ -132,7 +133,7 @@ def adapters(settings: Settings) -> Ports:
     """The adapters that these settings choose. Nothing is connected yet, and SDKs load when first used."""
     from shared.adapters.entra import EntraIdentity
     from shared.adapters.github import GitHubRepositories
-    from shared.adapters.redis_counters import RedisCounters
+    from shared.adapters.redis_ledger import RedisLedger
     from shared.adapters.storage_queues import StorageQueues
     from shared.adapters.web_pubsub import WebPubSubRealtime
 
@@ -141,7 +142,7 @@ def adapters(settings: Settings) -> Ports:
     stores = _stores(settings, identity)
     queues = StorageQueues(settings.queue_connection)
     realtime = WebPubSubRealtime(settings.realtime_connection, settings.realtime_hub)
-    counters = RedisCounters(settings.redis_url)
+    ledger = RedisLedger(settings.redis_url)
     host = _container_host(settings)
     model_routes = routes.parse(settings.llm_routes)
     upstreams = providers(model_routes, settings, stores.secrets, identity)
@@ -153,7 +154,7 @@ def adapters(settings: Settings) -> Ports:
         secrets=stores.secrets,
         queues=queues,
         realtime=realtime,
-        counters=counters,
+        ledger=ledger,
         identity=EntraIdentity(
             settings.entra_authority,
             settings.entra_client_id,
@@ -177,7 +178,7 @@ def adapters(settings: Settings) -> Ports:
         closers=(
             queues.close,
             realtime.close,
-            counters.close,
+            ledger.close,
             *(upstream.close for upstream in upstreams.values()),
             sender.close,
             *stores.closers,
@@ -305,6 +306,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
     deletions = Deletions(store, access, runner)
     usage = UsageRecorder(store)
     router = Router(ports.routes, ports.providers, ports.clock)
+    books = Books(ports.ledger, ports.documents, ports.queues, usage, ports.clock, fail_open=settings.limits_fail_open)
     home_tenant = next(iter(settings.entra_allowed_tenants), "")
     rules = AuthRules(f"{settings.public_web_url}/auth/callback", settings.first_admin, home_tenant)
     return Platform(
@@ -325,7 +327,8 @@ def build(settings: Settings, ports: Ports) -> Platform:
         lifecycle=lifecycle,
         runner=runner,
         webhooks=WebhookService(store, ports.secrets, ports.signer, ports.sender, ports.queues),
-        llm=Gateway(keys, Spend(ports.counters), router, ports.queues, usage, ports.clock),
+        llm=Gateway(keys, books, router, ports.clock),
+        books=books,
         usage=usage,
         access=access,
         incidents=Incidents(ports.documents, ports.queues, ports.clock),

@@ -15,10 +15,15 @@ type ScopedId = Annotated[str, StringConstraints(pattern=r"^[a-z]{1,20}_[tw][a-z
 type Count = Annotated[int, Field(ge=0, le=2**53)]
 
 
-class QueueMessage(BaseModel):
-    """Base of the schema of every queue: nothing is converted, unknown fields are errors."""
+class Record(BaseModel):
+    """Base of what messages hold: nothing is converted, unknown fields are errors."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class QueueMessage(Record):
+    """Base of the schema of every queue."""
+
     version: Literal[1]
 
 

@@ -149,18 +149,6 @@ class Realtime(Protocol):
     async def remove_from_group(self, user_id: str, group: str) -> None: ...
 
 
-class Counters(Protocol):
-    """Shared numbers that expire: spend, limits."""
-
-    async def add(self, key: str, amount: int, ttl: int) -> int:
-        """Adds and returns the total; the key lives `ttl` seconds from its first use. Raises Unavailable."""
-        ...
-
-    async def get(self, key: str) -> int:
-        """0 when there is none. Raises Unavailable."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who an identity provider says somebody is."""

@@ -183,13 +183,18 @@ class Comment(Resource):
 
 
 class Usage(Resource):
-    """Model usage; `input_tokens` excludes what was read from or written to the cache."""
+    """Model usage; `input_tokens` excludes what was read from or written to the cache.
+
+    `requests` are those the model answered. `cost_usd` is without `unpriced_requests`: their model has no known price.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cache_read_tokens: int = 0
     cache_write_tokens: int = 0
     requests: int = 0
+    failed_requests: int = 0
+    unpriced_requests: int = 0
     cost_usd: float = 0.0
 
 

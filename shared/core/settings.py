@@ -50,7 +50,7 @@ class Settings:
         "WEB_PUBSUB_CONNECTION_STRING", "", "Connection string of Web PubSub", secret=True
     )
     realtime_hub: str = setting("WEB_PUBSUB_HUB", "kanban", "Hub name in Web PubSub")
-    redis_url: str = setting("REDIS_URL", "", "Redis for counters and limits", secret=True)
+    redis_url: str = setting("REDIS_URL", "", "Redis for limits and budgets", secret=True)
     entra_authority: str = setting("ENTRA_AUTHORITY", "", "Issuer authority, https://login.../<tenant>")
     entra_client_id: str = setting("ENTRA_CLIENT_ID", "", "Client id of the platform's app registration")
     entra_client_secret: str = setting("ENTRA_CLIENT_SECRET", "", "Its client secret", secret=True)
@@ -120,6 +120,12 @@ class Settings:
     host_team_capacity: int = setting("HOST_TEAM_CAPACITY", 100, "Most teams placed on one container host")
     allow_unsandboxed: bool = setting(
         "ALLOW_UNSANDBOXED", False, "Let a real model's commands run as this user, without any isolation"
+    )
+    limits_fail_open: bool = setting(
+        "LIMITS_FAIL_OPEN",
+        False,
+        "While Redis is away, let model calls through without limits and budgets instead of refusing them; each answer "
+        "and the log say so",
     )
     run_spend_cap_usd: float = setting("RUN_SPEND_CAP_USD", 5.0, "Most that one run may spend on the model, in USD")
     run_turn_limit: int = setting("RUN_TURN_LIMIT", 60, "Most model turns of one run")

@@ -2,14 +2,16 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from shared.core import ids
 from shared.core.clock import iso, parse
-from shared.core.errors import PlatformError
-from shared.core.messages import Count, PlainId, QueueMessage, ScopedId
+from shared.core.errors import Forbidden, PlatformError
+from shared.core.messages import Count, PlainId, QueueMessage, Record, ScopedId
+from shared.core.resources import WHOLE, Reference, Request, Resource
+from shared.llm.ledger import Kind
 from shared.llm.upstream import Headers
 
 
@@ -22,6 +24,13 @@ class TooLarge(PlatformError):
 
 
 LONGEST_MODEL = 200
+RECORDS_AT_ONCE = 60
+"""In one queue message: their JSON stays under 48 KiB."""
+CLIENT_GONE = 499
+BROKEN_OFF = 502
+
+type Limit = Annotated[int, WHOLE, Field(ge=0, le=2**40)]
+type Money = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 
 
 def _moment(text: str) -> str:
@@ -30,25 +39,72 @@ def _moment(text: str) -> str:
     return text
 
 
-class KeyRecord(BaseModel):
-    """A virtual key as stored; the key itself is only in Secrets, under `secret_name`, and hashed in `key_hash`."""
+type ScopeKind = Literal["team", "workspace", "sandbox", "agent", "person"]
+type Span = Literal["minute", "moment", "day", "month", "total"]
 
-    model_config = ConfigDict(extra="forbid")
+
+class Scope(Request):
+    """Whom a key is for."""
+
+    kind: ScopeKind
+    id: Reference
+
+
+class RateLimits(Request):
+    """Most per minute, and most streams at a time; None: no limit."""
+
+    requests_per_minute: Limit | None = None
+    input_tokens_per_minute: Limit | None = None
+    output_tokens_per_minute: Limit | None = None
+    concurrent_streams: Limit | None = None
+
+
+class Budget(Request):
+    """Most that may be spent, in USD, in a calendar day or month (UTC) or ever; None: no limit."""
+
+    day_usd: Money | None = None
+    month_usd: Money | None = None
+    total_usd: Money | None = None
+
+
+class TeamLimits(Request):
+    """What a team's calls may use together, and each of its cards, sandboxes and runs."""
+
+    rates: RateLimits = RateLimits()
+    budget: Budget = Budget()
+    card_budget: Budget = Budget()
+    sandbox_budget: Budget = Budget()
+    run_budget: Budget = Budget()
+
+
+class KeyRecord(Resource):
+    """A virtual key as stored: of the key itself there is only a hash. `secret_name`: where the platform keeps it."""
+
     key_id: str
     key_hash: str
     team_id: str
     name: str
-    secret_name: str
+    scope: Scope
+    shown: str
+    """How the key begins, for people to know it again."""
+    secret_name: str | None = None
     created_at: str
+    created_by: str = ""
+    expires_at: str | None = None
+    replaced_by: str | None = None
     disabled: bool = False
-    budget_micro_usd: int | None = None
+    models: list[str] | None = None
+    rates: RateLimits = RateLimits()
+    budget: Budget = Budget()
 
 
 @dataclass(frozen=True, slots=True)
-class Cap:
-    """A limit on spending, counted in micro-USD under `counter`. `remedy` is a sentence."""
+class Allowance:
+    """One limit of a caller, in the unit of `kind`; `name` and `remedy` tell people about it."""
 
-    counter: str
+    subject: str
+    kind: Kind
+    span: Span
     limit: int
     name: str
     remedy: str
@@ -56,13 +112,20 @@ class Cap:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Whose key pays. `run_id` and `card_id` are None for a call with the key itself."""
+    """Whose key pays. `run_id` and `card_id` are None for a call with the key itself; `models` for any model."""
 
     team_id: str
     key_id: str
-    run_id: str | None
-    card_id: str | None
-    caps: tuple[Cap, ...]
+    run_id: str | None = None
+    card_id: str | None = None
+    sandbox_id: str | None = None
+    models: frozenset[str] | None = None
+    allowances: tuple[Allowance, ...] = ()
+
+    def check_model(self, model: str) -> None:
+        """Raises Forbidden for a model that its key may not use; the name is the one the caller asks for."""
+        if self.models is not None and model not in self.models:
+            raise Forbidden(f"This key may use these models only: {', '.join(sorted(self.models))}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,27 +178,49 @@ class Share:
     us_only: bool = False
 
 
-class UsageMessage(QueueMessage):
-    """Body of a message on the `usage` queue: one answer of the model."""
+class UsageRecord(Record):
+    """One request: what it used, and what budgets were charged. Kept once per `id`.
+
+    `cost_micro_usd` is None where a price is not known. `estimated`: the process died, so these are the most it can
+    have been. `status` is the answer's, 499 when the caller left, 502 when the answer broke off, 0 when there was none.
+    """
 
     id: PlainId
     team_id: str = Field(pattern=r"^t[a-z0-9]{10}$")
     run_id: ScopedId | None
     card_id: ScopedId | None
+    sandbox_id: ScopedId | None
     key_id: ScopedId
     model: str = Field(max_length=LONGEST_MODEL)
     input_tokens: Count
     output_tokens: Count
     cache_read_tokens: Count
     cache_write_tokens: Count
-    cost_micro_usd: Count
+    cost_micro_usd: Count | None
+    charged_micro_usd: Count
+    estimated: bool
     time: Annotated[str, AfterValidator(_moment)]
     duration_ms: int
     first_byte_ms: int
     status: int
+
+    @property
+    def failed(self) -> bool:
+        return not (self.estimated or paid_for(self.status))
 
     @model_validator(mode="after")
     def _of_one_team(self) -> Self:
         if ids.scope_of(self.key_id, "key") != self.team_id:
             raise ValueError("the key is not the team's")
         return self
+
+
+class UsageMessage(QueueMessage):
+    """Body of a message on the `usage` queue."""
+
+    records: list[UsageRecord] = Field(min_length=1, max_length=RECORDS_AT_ONCE)
+
+
+def paid_for(status: int) -> bool:
+    """Errors of the model service cost nothing; a call that never got an answer may have cost something."""
+    return status in (CLIENT_GONE, BROKEN_OFF) or 200 <= status < 300

@@ -1,97 +1,148 @@
-"""Records what was used: one message per answer of the model, counted once."""
+"""Records what was used: one usage record per request, counted once."""
 
 import asyncio
 import random
+from collections.abc import Sequence
 from datetime import timedelta
 
-from shared.core import usage
+from shared.core import ids, usage
 from shared.core.clock import iso, parse
 from shared.core.errors import Exists, Invalid, Stale
 from shared.core.events import NewEvent, UsageData
 from shared.core.log import Log
 from shared.core.messages import read
-from shared.core.ports import ANY, Delete, Doc, Json, Op, Put
+from shared.core.ports import ANY, Delete, Json, Op, Put
 from shared.core.store import Commit, Store
 from shared.core.teams import team_partition
-from shared.llm.models import UsageMessage
+from shared.llm.bill import periods_of, subjects_of
+from shared.llm.models import UsageMessage, UsageRecord
 
 log = Log(__name__)
 
 _REMEMBERED = timedelta(days=7)
 _TRIES = 12
-_PRUNED_AT_ONCE = 20
+_MOST_DOCUMENTS = 48
+_MOST_OPS = 90
+"""A commit takes a hundred, and its events are some of them."""
 
 
 class UsageRecorder:
-    """Adds a message to the sums of its team, and remembers its id (`seen/<id>`) in the same commit."""
+    """Keeps records (`record/<id>`) and adds them to the sums of their team, in the same commit."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
 
     async def record(self, message: Json) -> None:
         """Safe to repeat. Raises Invalid for a message of unknown shape, or one too old to be told from a repeat."""
-        used = read(UsageMessage, message)
-        if not await self._counts(used):
-            return log.info("usage.team_gone", team_id=used.team_id, usage_id=used.id)
-        if parse(used.time) < self._store.clock.now() - _REMEMBERED:
-            raise Invalid(f"Usage message {used.id} is over {_REMEMBERED.days} days old: it may be counted already.")
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._record_once(used)
-            except (Stale, Exists):
-                await asyncio.sleep(random.uniform(0.005, 0.05))
-        return await self._record_once(used)
+        teams: dict[str, list[UsageRecord]] = {}
+        for record in read(UsageMessage, message).records:
+            teams.setdefault(record.team_id, []).append(record)
+        for team_id, records in teams.items():
+            await self._check(records)
+            if await self._is_there(team_id, records):
+                await self._record_all(team_id, records)
 
-    async def _counts(self, used: UsageMessage) -> bool:
+    async def _check(self, records: Sequence[UsageRecord]) -> None:
+        oldest = min(records, key=lambda record: record.time)
+        if parse(oldest.time) < self._store.clock.now() - _REMEMBERED:
+            raise Invalid(f"Usage record {oldest.id} is over {_REMEMBERED.days} days old: it may be counted already.")
+
+    async def _is_there(self, team_id: str, records: Sequence[UsageRecord]) -> bool:
         """False when the team is gone. Raises Invalid for a run or card of another team."""
-        doc = await self._store.documents.get(team_partition(used.team_id), "team")
+        doc = await self._store.documents.get(team_partition(team_id), "team")
         if doc is None:
+            log.info("usage.team_gone", team_id=team_id, records=len(records))
             return False
-        scopes = {part.split("_")[1] for part in (used.run_id, used.card_id) if part is not None}
-        if not scopes <= {doc.body["scope"]}:
-            raise Invalid("Its run or card is not of its team.")
+        named = (part for record in records for part in (record.run_id, record.card_id, record.sandbox_id))
+        if not {part.split("_")[1] for part in named if part is not None} <= {doc.body["scope"]}:
+            raise Invalid("Its run, card or sandbox is not of its team.")
         return True
 
-    async def _record_once(self, used: UsageMessage) -> None:
-        partition = usage.partition(used.team_id)
-        if await self._store.documents.get(partition, f"seen/{used.id}"):
-            return
-        ops: list[Op] = [Put(f"seen/{used.id}", {"time": used.time})]
-        sums: dict[str, Json] = {}
-        for name, labels in _sums_of(used).items():
-            doc = await self._store.documents.get(partition, name)
-            sums[name] = _added(doc, used) | labels
-            ops.append(Put(name, sums[name], doc.etag if doc else None))
-        ops += await self._forgotten(partition)
-        await self._store.commit(Commit(partition, ops, events=_events(used, sums)))
+    async def _record_all(self, team_id: str, records: list[UsageRecord]) -> None:
+        while records:
+            group = _fitting(records)
+            for _ in range(_TRIES - 1):
+                try:
+                    await self._record_group(team_id, group)
+                    break
+                except (Stale, Exists):
+                    await asyncio.sleep(random.uniform(0.005, 0.05))
+            else:
+                await self._record_group(team_id, group)
+            records = records[len(group) :]
 
-    async def _forgotten(self, partition: str) -> list[Op]:
+    async def _record_group(self, team_id: str, records: list[UsageRecord]) -> None:
+        documents, partition = self._store.documents, usage.partition(team_id)
+        fresh = {
+            record.id: record for record in records if not await documents.get(partition, f"record/{record.id}")
+        }.values()
+        if not fresh:
+            return
+        docs = {name: await documents.get(partition, name) for record in fresh for name in _sums_of(record)}
+        sums: dict[str, Json] = {name: doc.body if doc else {} for name, doc in docs.items()}
+        for record in fresh:
+            for name, labels in _sums_of(record).items():
+                _add(sums[name], record)
+                sums[name] |= labels
+        ops: list[Op] = [Put(f"record/{record.id}", record.model_dump()) for record in fresh]
+        ops += [Put(name, body, doc.etag if (doc := docs[name]) else None) for name, body in sums.items()]
+        events = _events(list(fresh), sums)
+        ops += await self._forgotten(partition, _MOST_OPS - len(ops) - len(events))
+        await self._store.commit(Commit(partition, ops, events=events))
+
+    async def _forgotten(self, partition: str, most: int) -> list[Op]:
         """Ids sort by time: the oldest come first."""
-        oldest = await self._store.documents.query(partition, "seen/", limit=_PRUNED_AT_ONCE)
+        oldest = await self._store.documents.query(partition, "record/", limit=most)
         limit = iso(self._store.clock.now() - _REMEMBERED)
         return [Delete(doc.id, ANY) for doc in oldest if doc.body["time"] < limit]
 
 
-def _sums_of(used: UsageMessage) -> dict[str, Json]:
-    """The documents a message counts in, and what else they say."""
-    found: dict[str, Json] = {usage.TOTAL: {}, f"day/{used.time[:10]}": {}}
-    if used.run_id:
-        found[f"run/{used.run_id}"] = {"card_id": used.card_id}
-    if used.card_id:
-        found[f"card/{used.card_id}"] = {}
+def _fitting(records: Sequence[UsageRecord]) -> list[UsageRecord]:
+    """The first few, whose documents fit one commit."""
+    names: set[str] = set()
+    group: list[UsageRecord] = []
+    for record in records:
+        names |= {f"record/{record.id}", *_sums_of(record)}
+        if group and len(names) > _MOST_DOCUMENTS:
+            break
+        group.append(record)
+    return group
+
+
+def _sums_of(record: UsageRecord) -> dict[str, Json]:
+    """The documents a record counts in, and what else they say."""
+    date = record.time[:10]
+    labels = {"date": date, **{name: getattr(record, name) for name in ("key_id", "model", "card_id", "run_id")}}
+    cell = ids.digest("\n".join(str(label) for label in labels.values()))[:16]
+    found: dict[str, Json] = {f"day/{date}": {}, f"cell/{date}/{cell}": labels}
+    for subject in subjects_of(record):
+        found[usage.sums_of(subject)] = {"card_id": record.card_id} if subject.startswith("run/") else {}
     return found
 
 
-def _added(doc: Doc | None, used: UsageMessage) -> Json:
-    before = doc.body if doc else {}
-    figures = used.model_dump() | {"requests": 1}
-    return {name: before.get(name, 0) + figures[name] for name in usage.COUNTED}
+def _add(sums: Json, record: UsageRecord) -> None:
+    figures = record.model_dump() | {
+        "requests": int(not record.failed),
+        "failed_requests": int(record.failed),
+        "unpriced_requests": int(record.cost_micro_usd is None),
+        "cost_micro_usd": record.cost_micro_usd or 0,
+    }
+    for name in (*usage.COUNTED, usage.CHARGED):
+        sums[name] = sums.get(name, 0) + figures[name]
+    _, month, day = periods_of(record.time)
+    for span, period in (("month", month), ("day", day)):
+        if sums.get(span, "") < period:
+            sums |= {span: period, f"{span}_{usage.CHARGED}": 0}
+        if sums[span] == period:
+            sums[f"{span}_{usage.CHARGED}"] += record.charged_micro_usd
 
 
-def _events(used: UsageMessage, sums: dict[str, Json]) -> list[NewEvent]:
-    if not used.run_id:
-        return []
-    totals = usage.from_sums(sums[f"run/{used.run_id}"])
-    data = UsageData(team_id=used.team_id, card_id=used.card_id, run_id=used.run_id, usage=totals)
-    groups = [f"team.{used.team_id}"]
-    return [NewEvent("usage.recorded", f"run/{used.run_id}", data, groups, id=f"usage-{used.id}")]
+def _events(records: Sequence[UsageRecord], sums: dict[str, Json]) -> list[NewEvent]:
+    """One for each run, named for the last of its records."""
+    last = {record.run_id: record for record in records}
+    return [_told(run_id, record, sums[f"run/{run_id}"]) for run_id, record in last.items() if run_id]
+
+
+def _told(run_id: str, last: UsageRecord, sums: Json) -> NewEvent:
+    data = UsageData(team_id=last.team_id, card_id=last.card_id, run_id=run_id, usage=usage.from_sums(sums))
+    return NewEvent("usage.recorded", f"run/{run_id}", data, [f"team.{last.team_id}"], id=f"usage-{last.id}")

@@ -14,4 +14,4 @@ class LlmSteps:
         return {"llm_key": (await self._keys.ensure_key(ctx.team_id)).key_hash}
 
     async def revoke_llm_key(self, ctx: StepContext) -> None:
-        await self._keys.revoke_key(ctx.team_id)
+        await self._keys.revoke_all(ctx.team_id)

@@ -9,6 +9,7 @@ import pytest
 
 from local.azurite import Azurite
 from local.azurite import missing as azurite_missing
+from local.valkey import Valkey, ValkeyMissing, server_binary
 from tests.requires import require
 
 if TYPE_CHECKING:
@@ -22,6 +23,21 @@ async def storage() -> AsyncGenerator[str]:
     require(not azurite_missing(), azurite_missing())
     async with Azurite() as azurite:
         yield azurite.connection_string
+
+
+def missing_valkey() -> str:
+    try:
+        server_binary()
+    except ValkeyMissing as error:
+        return str(error)
+    return ""
+
+
+@pytest.fixture(scope="session")
+async def valkey_url() -> AsyncGenerator[str]:
+    require(not missing_valkey(), missing_valkey())
+    async with Valkey() as server:
+        yield server.url
 
 
 @pytest.fixture(scope="session")

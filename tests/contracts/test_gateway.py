@@ -18,6 +18,7 @@ from shared.adapters.anthropic_upstream import AnthropicUpstream, Patience
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.adapters.provider_credentials import api_key
 from shared.core.clock import ManualClock
+from shared.llm.keys import new_key
 from shared.llm.upstream import Incoming, Outgoing
 from tests.fakes import FakeSecrets
 from tests.fakes.upstream import Script, UpstreamApp, message, sse, stream_events
@@ -66,7 +67,11 @@ async def staging() -> AsyncGenerator[Staging]:
 
         @asynccontextmanager
         async def staged(
-            ping_seconds: float = 15, cap: int = 5_000_000, upstream: str = "", silence: float = 30
+            ping_seconds: float = 15,
+            cap: int = 5_000_000,
+            upstream: str = "",
+            silence: float = 30,
+            fail_open: bool = False,
         ) -> AsyncGenerator[Stage]:
             app.received.clear()
             clock, secrets = ManualClock(), FakeSecrets()
@@ -75,6 +80,7 @@ async def staging() -> AsyncGenerator[Staging]:
                     upstream or f"{model_url}/some/path/", api_key("sk-platform"), Patience(idle=silence)
                 ),
                 ping_seconds,
+                fail_open,
                 clock,
                 secrets=secrets,
                 tokens=JwtTokens(secrets, url, clock),
@@ -282,13 +288,13 @@ class TestOwnErrors:
         assert error.body["request_id"] == error.request_id
 
     async def test_an_unknown_key_is_an_authentication_error(self, stage: Stage):
-        async with stage.sdk(auth_token=None, api_key="kvk_wrong") as client:
+        async with stage.sdk(auth_token=None, api_key=new_key()) as client:
             with pytest.raises(anthropic.AuthenticationError, match="not known"):
                 await client.messages.create(**ASKED)  # type: ignore[arg-type]
 
     async def test_a_disabled_key_is_a_permission_error(self, stage: Stage):
         _, record = await stage.world.key()
-        await stage.world.keys.set_disabled(record.key_hash, True)
+        await stage.world.keys.change(record.key_hash, lambda _: {"disabled": True})
         async with stage.sdk() as client:
             with pytest.raises(anthropic.PermissionDeniedError, match="disabled") as raised:
                 await client.messages.create(**ASKED)  # type: ignore[arg-type]
@@ -345,11 +351,24 @@ class TestOwnErrors:
         assert (answer.status_code, {got.path for got in stage.app.received}) == (529, {"/some/path/v1/messages"})
         assert "ANTHROPIC_BASE_URL" in answer.json()["error"]["message"]
 
-    async def test_counters_down_means_overloaded_and_nothing_spent(self, stage: Stage):
-        stage.world.counters.down = True
+    async def test_redis_away_means_overloaded_and_nothing_spent(self, stage: Stage):
+        stage.world.ledger.down = True
         async with stage.http() as http:
-            assert (await http.post("/messages", json=ASKED)).status_code == 529
+            answer = await http.post("/messages", json=ASKED)
+        assert (answer.status_code, answer.headers["retry-after"]) == (529, "2")
+        assert "Limits and budgets cannot be checked" in answer.json()["error"]["message"]
         assert stage.app.received == []
+
+    @pytest.mark.parametrize("streamed", [False, True])
+    async def test_redis_away_lets_calls_through_where_a_setting_says_so(self, staging: Staging, streamed: bool):
+        async with staging(fail_open=True) as stage, stage.http() as http:
+            stage.app.script = Script.stream(*EVENTS) if streamed else Script.json(message())
+            stage.world.ledger.down = True
+            answer = await http.post("/messages", json=ASKED | {"stream": streamed})
+            assert (answer.status_code, answer.headers["x-kanban-limits"]) == (200, "not-enforced")
+            stage.world.ledger.down = False
+            assert "x-kanban-limits" not in (await http.post("/messages", json=ASKED)).headers
+            assert await stage.world.spent(f"run/{RUN}") >= 2 * 10 * 2
 
 
 class TestBrokenModelService:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 SHAPES = {
     "a JSON web token": rb"eyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{20,}",
     "an API token": rb"kbp_[a-z0-9]{8,}_[a-z0-9]{8,}_[a-z0-9]{20,}",
-    "a virtual key": rb"kvk_[0-9a-f]{20,}",
+    "a virtual key": rb"kvk_[0-9a-z]{20,}",
     "a webhook secret": rb"whsec_[A-Za-z0-9+/]{20,}",
     "a provider key": rb"sk-ant-[A-Za-z0-9-]{10,}",
     "a GitHub token": rb"gh[ps]_[A-Za-z0-9]{10,}",

@@ -352,12 +352,14 @@ async def foreign_messages(queue: str, mine: Place, theirs: Place, api_url: str)
             message = {"version": 1, "url": url, "secret_name": secret}
             return [message | {"event": their_card_here}, message | {"event": _with(event)}]
         case "usage":
-            used = {"version": 1, "id": ids.sortable(), "team_id": theirs.team, "run_id": None, "card_id": None}
+            used = {"id": ids.sortable(), "team_id": theirs.team, "run_id": None, "card_id": None, "sandbox_id": None}
             used |= {"key_id": f"key_{theirs.team}_0123456789abcdef", "model": "demo-1", "cost_micro_usd": 10**9}
             used |= {f"{kind}_tokens": 10**6 for kind in ("input", "output", "cache_read", "cache_write")}
+            used |= {"charged_micro_usd": 10**9, "estimated": False}
             used |= {"time": iso(SystemClock().now()), "duration_ms": 1, "first_byte_ms": 1, "status": 200}
             key = {"key_id": f"key_{mine.team}_0123456789abcdef"}
-            return [used | key, used | {"run_id": mine.live_run}, used | {"card_id": of_mine["card_id"]}]
+            mixed = [used | key, used | {"run_id": mine.live_run}, used | {"card_id": of_mine["card_id"]}]
+            return [{"version": 1, "records": [record]} for record in mixed]
         case _:
             raise AssertionError(f"say what a message on {queue!r} could mix of two teams")
 

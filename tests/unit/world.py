@@ -22,7 +22,7 @@ from shared.core.store import Store
 from shared.llm.routes import DEFAULT
 from shared.teams.models import NewInvitation, NewTeam, Team
 from shared.workspaces.models import NewWorkspace, Workspace
-from tests.fakes import FakeBlobs, FakeCounters, FakeDocuments, FakeEventLog, FakeQueues, FakeRealtime, FakeSecrets
+from tests.fakes import FakeBlobs, FakeDocuments, FakeEventLog, FakeLedger, FakeQueues, FakeRealtime, FakeSecrets
 from tests.fakes.container_host import FakeContainerHost
 from tests.fakes.identity import TENANT, FakeIdentity
 from tests.fakes.repositories import FakeRepositories
@@ -115,7 +115,7 @@ class World(StoreWorld):
     def __init__(self, settings: Settings = SETTINGS, *, isolated: bool = True) -> None:
         super().__init__()
         self.blobs, self.secrets, self.identity = FakeBlobs(), FakeSecrets(), FakeIdentity()
-        self.counters, self.host = FakeCounters(self.clock), FakeContainerHost(isolated=isolated)
+        self.ledger, self.host = FakeLedger(self.clock), FakeContainerHost(isolated=isolated)
         self.repositories = FakeRepositories(templates={TEMPLATE: {"app.py": "print(1)\n"}}, clock=self.clock)
         self.sender, self.signer = FakeWebhookSender(), FakeSigner(self.clock)
         self.sender.receiver = self._receive
@@ -134,7 +134,7 @@ class World(StoreWorld):
             secrets=self.secrets,
             queues=self.queues,
             realtime=self.realtime,
-            counters=self.counters,
+            ledger=self.ledger,
             identity=self.identity,
             tokens=JwtTokens(self.secrets, self.settings.public_api_url, self.clock),
             repositories=self.repositories,

@@ -10,7 +10,7 @@ from shared.llm.upstream import NotSent
 from tests.fakes.upstream import Script, message, sse, stream_events
 from tests.unit.llm.world import CARD, RUN, TEAM, call, scripted
 
-SPENT = f"spend:run:{RUN}"
+SPENT = f"run/{RUN}"
 EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
 COST = 10 * 2 + 12 * 10 + 100 + 250
 
@@ -25,14 +25,15 @@ class TestUsage:
         world, _ = scripted(Script.stream(*EVENTS))
         token = await world.run_token()
         assert await ask(world.gateway, call(token)) == (200, b"".join(EVENTS))
-        (sent,) = world.usage()
+        assert await world.spent(SPENT) == COST
+        (sent,) = await world.recorded()
         _, record = await world.key()
-        assert sent | {"id": "", "time": ""} == {
-            "version": 1,
+        assert sent | {"id": ""} == {
             "id": "",
             "team_id": TEAM,
             "run_id": RUN,
             "card_id": CARD,
+            "sandbox_id": None,
             "key_id": record.key_id,
             "model": "claude-sonnet-5-5",
             "input_tokens": 10,
@@ -40,32 +41,37 @@ class TestUsage:
             "cache_read_tokens": 1000,
             "cache_write_tokens": 100,
             "cost_micro_usd": COST,
-            "time": "",
+            "charged_micro_usd": COST,
+            "estimated": False,
+            "time": "2026-01-01T00:00:00.000Z",
             "duration_ms": 0,
             "first_byte_ms": 0,
             "status": 200,
         }
-        assert await world.counters.get(SPENT) == COST
 
     async def test_each_answer_has_an_id_of_its_own(self):
         world, _ = scripted()
         token = await world.run_token()
         for _ in range(3):
             await ask(world.gateway, call(token))
-        assert len({sent["id"] for sent in world.usage()}) == 3
+        assert len({sent["id"] for sent in await world.recorded()}) == 3
 
     async def test_an_error_of_the_model_service_costs_nothing(self):
         world, _ = scripted(Script.json({"type": "error"}, status=529))
         assert (await ask(world.gateway, call(await world.run_token())))[0] == 529
-        assert world.usage() == []
-        assert await world.counters.get(SPENT) == 0
+        assert await world.spent(SPENT) == 0
+        (sent,) = await world.recorded()
+        assert (sent["status"], sent["cost_micro_usd"], sent["charged_micro_usd"]) == (529, 0, 0)
 
-    async def test_the_spend_is_counted_before_the_client_sees_the_end(self):
-        world, _ = scripted(Script.stream(*EVENTS))
-        async with world.gateway.messages(call(await world.run_token())) as answer:
+    async def test_a_call_made_at_the_end_of_another_meets_what_that_cost(self):
+        world, upstream = scripted(Script.stream(*EVENTS))
+        token = await world.run_token(cap=COST)
+        async with world.gateway.messages(call(token)) as answer:
             async for chunk in answer.chunks:
                 if b"message_stop" in chunk:
-                    assert await world.counters.get(SPENT) == COST
+                    with pytest.raises(PaymentRequired):
+                        await ask(world.gateway, call(token))
+        assert len(upstream.requests) == 1
 
     async def test_a_client_that_leaves_pays_for_what_was_reported(self):
         world, upstream = scripted(Script.stream(*EVENTS[:3], 60.0))
@@ -73,7 +79,7 @@ class TestUsage:
             for _ in range(3):
                 await anext(answer.chunks)  # type: ignore[arg-type]
         assert upstream.ended == 1
-        (sent,) = world.usage()
+        (sent,) = await world.recorded()
         assert (sent["input_tokens"], sent["output_tokens"], sent["status"]) == (10, 1, 499)
 
     async def test_a_cancelled_call_is_billed_though_the_request_is_gone(self):
@@ -83,8 +89,8 @@ class TestUsage:
         work.cancel()
         await asyncio.wait({work})
         assert upstream.ended == 1
-        assert [sent["status"] for sent in world.usage()] == [499]
-        assert await world.counters.get(SPENT) >= 10 * 2
+        assert [sent["status"] for sent in await world.recorded()] == [499]
+        assert await world.spent(SPENT) >= 10 * 2
 
     async def test_leaving_before_any_report_still_counts_against_the_cap(self):
         world, _ = scripted(Script(steps=[60.0]))
@@ -93,19 +99,20 @@ class TestUsage:
         await asyncio.sleep(0.02)
         work.cancel()
         await asyncio.wait({work})
-        assert await world.counters.get(SPENT) >= 2000
-        assert world.usage()[0]["input_tokens"] == 0
+        assert await world.spent(SPENT) >= 2000
+        assert (await world.recorded())[0]["input_tokens"] == 0
 
     async def test_an_answer_without_usage_still_counts_against_the_cap(self):
         world, _ = scripted(Script.json({"type": "message"}))
         await ask(world.gateway, call(await world.run_token()))
-        assert await world.counters.get(SPENT) > 0
+        assert await world.spent(SPENT) > 0
 
     async def test_with_the_queue_down_usage_is_recorded_at_once(self):
         world, _ = scripted()
         token = await world.run_token()
         world.queues.down = True
         await ask(world.gateway, call(token))
+        await world.books.close()
         total = await world.documents.get(f"usage/{TEAM}", "total")
         assert total
         assert total.body["output_tokens"] == 12
@@ -131,7 +138,7 @@ class TestCap:
         assert len(upstream.requests) == 1
         refused = [answer for answer in answers if isinstance(answer, RateLimited)]
         assert len(refused) == 19
-        assert await world.counters.get(SPENT) == COST
+        assert await world.spent(SPENT) == COST
         with pytest.raises(PaymentRequired):
             await ask(world.gateway, call(token, body))
 
@@ -157,19 +164,16 @@ class TestCap:
     async def test_a_keys_budget_counts_for_its_runs_together(self):
         world, _ = scripted()
         key, record = await world.key()
-        partition = f"portal/llmkey/{record.key_hash}"
-        doc = await world.documents.get(partition, "key")
-        assert doc
-        world.documents.partitions[partition]["key"] = (doc.etag, orjson.dumps(doc.body | {"budget_micro_usd": 1}))
+        await world.keys.change(record.key_hash, lambda _: {"budget": {"month_usd": 0.000001}})
         await ask(world.gateway, call(await world.run_token()))
         for credential in (key, await world.run_token(run=f"run_{TEAM}_0002")):
-            with pytest.raises(PaymentRequired, match="budget"):
+            with pytest.raises(PaymentRequired, match="key's budget per month of"):
                 await ask(world.gateway, call(credential))
 
-    async def test_without_counters_nothing_is_spent(self):
+    async def test_without_redis_nothing_is_spent(self):
         world, upstream = scripted()
         token = await world.run_token()
-        world.counters.down = True
+        world.ledger.down = True
         with pytest.raises(Unavailable):
             await ask(world.gateway, call(token))
         assert upstream.requests == []
@@ -178,9 +182,10 @@ class TestCap:
         world, _ = scripted(Script.stream(*EVENTS))
         token = await world.run_token(cap=COST)
         async with world.gateway.messages(call(token)) as answer:
-            world.counters.down = True
+            world.ledger.down = True
             _ = [chunk async for chunk in answer.chunks]
-        world.counters.down = False
+        await world.books.close()
+        world.ledger.down = False
         with pytest.raises(PaymentRequired):
             await ask(world.gateway, call(token))
 
@@ -210,7 +215,7 @@ class TestPassThrough:
         world, _ = scripted(NotSent("down"))
         with pytest.raises(Unavailable):
             await ask(world.gateway, call(await world.run_token()))
-        assert world.usage() == []
+        assert [(sent["status"], sent["charged_micro_usd"]) for sent in await world.recorded()] == [(0, 0)]
 
 
 class TestBrokenStream:
@@ -222,13 +227,13 @@ class TestBrokenStream:
         assert last.startswith(b"event: error\ndata: ")
         error = {"type": "error", "error": {"type": "api_error", "message": "It broke off."}}
         assert orjson.loads(last.split(b"data: ")[1]) == error
-        assert [sent["status"] for sent in world.usage()] == [502]
+        assert [sent["status"] for sent in await world.recorded()] == [502]
 
     async def test_inside_an_event_the_half_is_left_out(self):
         world, _ = scripted(Script.stream(*EVENTS[:3], b"event: content", Unavailable("It broke off.")))
         _, body = await ask(world.gateway, call(await world.run_token()))
         assert body.removeprefix(b"".join(EVENTS[:3])).startswith(b"event: error\n")
-        assert [sent["status"] for sent in world.usage()] == [502]
+        assert [sent["status"] for sent in await world.recorded()] == [502]
 
 
 async def test_closing_waits_for_the_books():

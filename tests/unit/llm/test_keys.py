@@ -2,6 +2,8 @@ import pytest
 
 from shared.core import ids
 from shared.core.errors import Forbidden, Unauthenticated
+from shared.llm.keys import KNOWN_SECONDS, Keys, is_key, new_key
+from shared.llm.models import Caller, Scope
 from tests.unit.llm.world import CARD, RUN, TEAM, scripted
 
 
@@ -14,7 +16,7 @@ class TestEnsureKey:
     async def test_only_a_hash_is_stored_with_the_record(self):
         world, _ = scripted()
         key, record = await world.key()
-        assert key.startswith("kvk_")
+        assert is_key(key)
         assert record.key_hash == ids.digest(key)
         assert record.secret_name == f"llm-key-{TEAM}"
         assert key not in str(world.documents.partitions)
@@ -27,28 +29,28 @@ class TestEnsureKey:
     async def test_a_disabled_key_stays_disabled(self):
         world, _ = scripted()
         _, record = await world.key()
-        await world.keys.set_disabled(record.key_hash, True)
+        await world.keys.change(record.key_hash, lambda _: {"disabled": True})
         assert (await world.keys.ensure_key(TEAM)).disabled
 
 
-class TestRevokeKey:
+class TestRevoke:
     async def test_of_two_that_were_made_at_once_none_is_left(self):
         world, _ = scripted()
         await world.keys.ensure_key(TEAM)
         await world.secrets.put(f"llm-key-{TEAM}", "kvk_the_other_one")
         await world.keys.ensure_key(TEAM)
-        await world.keys.revoke_key(TEAM)
+        await world.keys.revoke_all(TEAM)
         assert [name for name, rows in world.documents.partitions.items() if rows and "llmkey" in name] == []
         assert world.secrets.secrets == {}
 
     async def test_repeating_it_is_fine(self):
         world, _ = scripted()
-        await world.keys.revoke_key(TEAM)
+        await world.keys.revoke_all(TEAM)
         await world.keys.ensure_key(TEAM)
-        await world.keys.revoke_key(TEAM)
-        await world.keys.revoke_key(TEAM)
+        await world.keys.revoke_all(TEAM)
+        await world.keys.revoke_all(TEAM)
         with pytest.raises(Unauthenticated):
-            await world.keys.authenticate([("x-api-key", "kvk_any")])
+            await world.keys.authenticate([("x-api-key", new_key())])
 
 
 class TestAuthenticate:
@@ -57,13 +59,13 @@ class TestAuthenticate:
         world, _ = scripted()
         key, record = await world.key()
         caller = await world.keys.authenticate([(header, scheme + key)])
-        assert (caller.team_id, caller.key_id, caller.run_id, caller.caps) == (TEAM, record.key_id, None, ())
+        assert caller == Caller(TEAM, record.key_id)
 
     async def test_a_run_token_names_run_card_and_cap(self):
         world, _ = scripted()
         caller = await world.keys.authenticate([("authorization", f"Bearer {await world.run_token(cap=7)}")])
         assert (caller.run_id, caller.card_id) == (RUN, CARD)
-        assert [(cap.counter, cap.limit) for cap in caller.caps] == [(f"spend:run:{RUN}", 7)]
+        assert [(cap.subject, cap.span, cap.limit) for cap in caller.allowances] == [(f"run/{RUN}", "total", 7)]
 
     async def test_a_placeholder_in_the_other_header_does_no_harm(self):
         world, _ = scripted()
@@ -76,7 +78,7 @@ class TestAuthenticate:
             [],
             [("x-api-key", "")],
             [("x-api-key", "sk-ant-other")],
-            [("x-api-key", "kvk_unknown")],
+            [("x-api-key", new_key())],
             [("authorization", "Basic kvk_x")],
             [("authorization", "Bearer a.b.c")],
         ],
@@ -106,11 +108,11 @@ class TestAuthenticate:
         world, _ = scripted()
         key, record = await world.key()
         token = await world.run_token()
-        await world.keys.set_disabled(record.key_hash, True)
+        await world.keys.change(record.key_hash, lambda _: {"disabled": True})
         for credential in (key, token):
             with pytest.raises(Forbidden, match="disabled"):
                 await world.keys.authenticate([("x-api-key", credential)])
-        await world.keys.set_disabled(record.key_hash, False)
+        await world.keys.change(record.key_hash, lambda _: {"disabled": False})
         await world.keys.authenticate([("x-api-key", token)])
 
     @pytest.mark.parametrize("status", ["succeeded", "failed", "cancelled"])
@@ -128,3 +130,41 @@ class TestAuthenticate:
         await world.key()
         with pytest.raises(Unauthenticated, match="over"):
             await world.keys.authenticate([("x-api-key", token)])
+
+    async def test_a_mistyped_key_is_told_from_an_unknown_one(self):
+        world, _ = scripted()
+        key, _ = await world.key()
+        with pytest.raises(Unauthenticated, match="mistyped"):
+            await world.keys.authenticate([("x-api-key", key[:-1] + ("0" if key[-1] != "0" else "1"))])
+
+    async def test_a_key_is_good_until_it_expires(self):
+        world, _ = scripted()
+        key = new_key()
+        scope = Scope(kind="team", id=TEAM)
+        await world.keys.add(
+            world.keys.record(key, TEAM, name="CI", scope=scope, expires_at="2026-01-01T00:00:02.000Z")
+        )
+        await world.keys.authenticate([("x-api-key", key)])
+        world.clock.advance(2)
+        with pytest.raises(Unauthenticated, match="expired"):
+            await world.keys.authenticate([("x-api-key", key)])
+
+    async def test_another_process_lets_a_revoked_key_in_for_some_seconds_only(self):
+        world, _ = scripted()
+        key, record = await world.key()
+        elsewhere = Keys(world.documents, world.secrets, world.tokens, world.clock)
+        await elsewhere.authenticate([("x-api-key", key)])
+        await world.keys.change(record.key_hash, lambda _: {"disabled": True})
+        await elsewhere.authenticate([("x-api-key", key)])
+        world.clock.advance(KNOWN_SECONDS)
+        with pytest.raises(Forbidden):
+            await elsewhere.authenticate([("x-api-key", key)])
+        with pytest.raises(Forbidden):
+            await world.keys.authenticate([("x-api-key", key)])
+
+    async def test_who_was_let_in_costs_no_read_for_some_seconds(self):
+        world, _ = scripted()
+        token = await world.run_token()
+        first = await world.keys.authenticate([("x-api-key", token)])
+        world.documents.partitions.clear()
+        assert await world.keys.authenticate([("x-api-key", token)]) is first

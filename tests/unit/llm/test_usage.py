@@ -12,11 +12,11 @@ from tests.unit.llm.world import CARD, RUN, TEAM, World, scripted
 
 def used(id: str = "0001", **changes: Any) -> dict[str, Any]:
     return {
-        "version": 1,
         "id": id,
         "team_id": TEAM,
         "run_id": RUN,
         "card_id": CARD,
+        "sandbox_id": None,
         "key_id": f"key_{TEAM}_0123456789abcdef",
         "model": "demo-1",
         "input_tokens": 1,
@@ -24,11 +24,17 @@ def used(id: str = "0001", **changes: Any) -> dict[str, Any]:
         "cache_read_tokens": 3,
         "cache_write_tokens": 4,
         "cost_micro_usd": 1_500,
+        "charged_micro_usd": 1_600,
+        "estimated": False,
         "time": "2026-01-01T00:00:00.000Z",
         "duration_ms": 5,
         "first_byte_ms": 1,
         "status": 200,
     } | changes
+
+
+def message(*records: dict[str, Any], version: int | None = 1) -> dict[str, Any]:
+    return {"version": version, "records": list(records)}
 
 
 @pytest.fixture
@@ -38,9 +44,9 @@ def world() -> World:
 
 class TestRecord:
     async def test_run_card_day_and_team_add_up(self, world: World):
-        await world.recorder.record(used("0001"))
-        await world.recorder.record(used("0002", run_id=f"run_{TEAM}_0002"))
-        await world.recorder.record(used("0003", run_id=None, card_id=None, time="2026-01-01T23:59:59.999Z"))
+        await world.recorder.record(message(used("0001")))
+        await world.recorder.record(message(used("0002", run_id=f"run_{TEAM}_0002")))
+        await world.recorder.record(message(used("0003", run_id=None, card_id=None, time="2026-01-01T23:59:59.999Z")))
         one = Usage(
             input_tokens=1, output_tokens=2, cache_read_tokens=3, cache_write_tokens=4, requests=1, cost_usd=0.0015
         )
@@ -55,18 +61,18 @@ class TestRecord:
         assert await usage.run_usage(world.documents, TEAM, RUN) == Usage()
 
     async def test_a_message_that_comes_twice_counts_once(self, world: World):
-        await world.recorder.record(used())
-        await world.recorder.record(used())
+        await world.recorder.record(message(used()))
+        await world.recorder.record(message(used()))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 1
         assert len(await world.events.read(f"run/{RUN}")) == 1
 
     async def test_messages_at_the_same_time_all_count(self, world: World):
-        await asyncio.gather(*(world.recorder.record(used(f"{n:04d}")) for n in range(8)))
+        await asyncio.gather(*(world.recorder.record(message(used(f"{n:04d}"))) for n in range(8)))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 8
 
     async def test_the_run_tells_its_totals(self, world: World):
-        await world.recorder.record(used("0001"))
-        await world.recorder.record(used("0002"))
+        await world.recorder.record(message(used("0001")))
+        await world.recorder.record(message(used("0002")))
         events = await world.events.read(f"run/{RUN}")
         assert [(e["type"], e["data"]["usage"]["output_tokens"]) for e in events] == [
             ("usage.recorded", 2),
@@ -77,8 +83,6 @@ class TestRecord:
     @pytest.mark.parametrize(
         "changes",
         [
-            {"version": 2},
-            {"version": None},
             {"input_tokens": None},
             {"input_tokens": -1},
             {"input_tokens": 2**60},
@@ -96,12 +100,21 @@ class TestRecord:
             {"time": "20260101T000000.000Z"},
             {"run_id": "run_../../x"},
             {"model": "m" * 10_000},
+            {"cost_micro_usd": -1},
+            {"charged_micro_usd": None},
         ],
     )
     async def test_an_unknown_shape_is_an_error(self, world: World, changes: dict[str, Any]):
         with pytest.raises(Invalid):
-            await world.recorder.record(used(**changes))
+            await world.recorder.record(message(used(**changes)))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 0
+
+    @pytest.mark.parametrize(
+        "body", [message(used(), version=2), message(used(), version=None), message(), {"version": 1}]
+    )
+    async def test_an_unknown_message_is_an_error(self, world: World, body: dict[str, Any]):
+        with pytest.raises(Invalid):
+            await world.recorder.record(body)
 
     @pytest.mark.parametrize(
         "changes",
@@ -115,21 +128,21 @@ class TestRecord:
     async def test_what_another_team_used_is_not_counted(self, world: World, changes: dict[str, Any]):
         await world.documents.commit("portal/team/t9999999999", [Put("team", {"scope": "w9999999999"})])
         with pytest.raises(Invalid):
-            await world.recorder.record(used(**changes))
+            await world.recorder.record(message(used(**changes)))
         for team in (TEAM, "t9999999999"):
             assert (await usage.team_usage(world.documents, team)).requests == 0
         assert await world.events.read("run/run_t9999999999_0001") == []
 
     async def test_what_a_team_used_that_is_gone_is_dropped(self, world: World):
         gone = {"team_id": "t8888888888", "key_id": "key_t8888888888_0123456789abcdef", "run_id": None, "card_id": None}
-        await world.recorder.record(used(**gone))
+        await world.recorder.record(message(used(**gone)))
         assert await world.documents.query("usage/t8888888888") == []
 
     async def test_ids_are_forgotten_after_a_week_and_older_messages_refused(self, world: World):
-        await world.recorder.record(used("0001"))
+        await world.recorder.record(message(used("0001")))
         world.clock.advance(8 * 24 * 3600)
-        await world.recorder.record(used("0002", time="2026-01-09T00:00:00.000Z"))
-        assert [doc.id for doc in await world.documents.query(f"usage/{TEAM}", "seen/")] == ["seen/0002"]
+        await world.recorder.record(message(used("0002", time="2026-01-09T00:00:00.000Z")))
+        assert [doc.id for doc in await world.documents.query(f"usage/{TEAM}", "record/")] == ["record/0002"]
         with pytest.raises(Invalid, match="days old"):
-            await world.recorder.record(used("0001"))
+            await world.recorder.record(message(used("0001")))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 2

@@ -10,15 +10,15 @@ from shared.core.clock import ManualClock
 from shared.core.errors import PlatformError, Unauthenticated
 from shared.core.ports import Json, Put, Tokens
 from shared.core.store import Store
+from shared.llm.books import Books
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
 from shared.llm.models import Call, KeyRecord
 from shared.llm.routes import DEFAULT, Routes
 from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
-from shared.llm.spend import Spend
 from shared.llm.upstream import Headers, Upstream
-from tests.fakes import FakeCounters, FakeDocuments, FakeEventLog, FakeQueues, FakeRealtime, FakeSecrets
+from tests.fakes import FakeDocuments, FakeEventLog, FakeLedger, FakeQueues, FakeRealtime, FakeSecrets
 from tests.fakes.upstream import FakeUpstream, Script, message
 
 TEAM = "t0123456789"
@@ -51,6 +51,7 @@ async def no_sleep(_: float) -> None:
 class World:
     upstream: Upstream
     ping_seconds: float = 15
+    fail_open: bool = False
     clock: ManualClock = field(default_factory=ManualClock)
     documents: FakeDocuments = field(default_factory=FakeDocuments)
     secrets: FakeSecrets = field(default_factory=FakeSecrets)
@@ -62,20 +63,18 @@ class World:
     others: Mapping[str, Upstream] = field(default_factory=dict[str, Upstream])
 
     def __post_init__(self) -> None:
-        self.counters = FakeCounters(self.clock)
+        self.ledger = FakeLedger(self.clock)
         self.documents.partitions[f"portal/team/{TEAM}"] = {"team": ("v0", orjson.dumps({"scope": TEAM}))}
         self.store = Store(self.documents, self.events, self.queues, self.realtime, self.clock)
         self.recorder = UsageRecorder(self.store)
         self.keys = Keys(self.documents, self.secrets, self.tokens, self.clock)
-        self.gateway = Gateway(
-            self.keys,
-            Spend(self.counters),
-            Router(self.routes, {"anthropic": self.upstream, **self.others}, self.clock, no_sleep),
-            self.queues,
-            self.recorder,
-            self.clock,
-            ping_seconds=self.ping_seconds,
-        )
+        self.books = self.another_books()
+        router = Router(self.routes, {"anthropic": self.upstream, **self.others}, self.clock, no_sleep)
+        self.gateway = Gateway(self.keys, self.books, router, self.clock, ping_seconds=self.ping_seconds)
+
+    def another_books(self) -> Books:
+        """Those of another process."""
+        return Books(self.ledger, self.documents, self.queues, self.recorder, self.clock, fail_open=self.fail_open)
 
     async def key(self) -> tuple[str, KeyRecord]:
         """The team's key and its record."""
@@ -93,7 +92,19 @@ class World:
         await self.documents.commit(f"boards/{TEAM}", [Put(f"run/{run}", {"status": status}, "*")])
 
     def usage(self) -> list[Json]:
-        return self.queues.bodies("usage")
+        """Usage records that were sent."""
+        return [record for message in self.queues.bodies("usage") for record in message["records"]]
+
+    async def recorded(self) -> list[Json]:
+        """The usage records, when all have been sent."""
+        await self.books.close()
+        return self.usage()
+
+    async def spent(self, subject: str) -> int:
+        """Micro-USD, when all that was under way is settled."""
+        await self.books.close()
+        assert self.ledger.subjects[subject].held == 0
+        return self.ledger.subjects[subject].spent["total"]
 
 
 def scripted(*scripts: Script | PlatformError) -> tuple[World, FakeUpstream]:

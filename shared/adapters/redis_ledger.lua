@@ -1,0 +1,158 @@
+-- ARGV: operations as JSON, prefix of keys, lease (ms), seconds that an idle subject is kept. Answers JSON.
+local ops, prefix = cjson.decode(ARGV[1]), ARGV[2]
+local lease, kept_seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
+local leases, calls = prefix .. 'leases', prefix .. 'calls'
+local time = redis.call('TIME')
+local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+local minute = { 'requests', 'input_tokens', 'output_tokens' }
+
+local function whole(number) return string.format('%.0f', number) end
+
+local function number(key, field) return tonumber(redis.call('HGET', key, field) or 0) end
+
+-- What was used per minute is a debt that is paid off at `limit` a minute.
+local function debt(key, kind, limit)
+  local noted = redis.call('HMGET', key, kind, kind .. '@')
+  if not noted[1] then return 0 end
+  local passed = math.max(now - tonumber(noted[2]), 0)
+  return math.max(tonumber(noted[1]) - passed * limit / 60000, 0)
+end
+
+local function owe(key, kind, amount)
+  if redis.call('HEXISTS', key, kind) == 1 then
+    redis.call('HINCRBYFLOAT', key, kind, amount)
+  end
+end
+
+local function lease_until(id) redis.call('ZADD', leases, whole(now + lease), id) end
+
+local function hold(id, subjects, amounts, record)
+  for _, subject in ipairs(subjects) do
+    local key = prefix .. subject
+    redis.call('HINCRBY', key, 'h', whole(amounts[1]))
+    if amounts[3] > 0 then redis.call('HINCRBY', key, 'n', amounts[3]) end
+    redis.call('EXPIRE', key, kept_seconds)
+  end
+  redis.call('HSET', calls, id, 'o' .. record)
+  lease_until(id)
+end
+
+local function release(subjects, amounts)
+  for _, subject in ipairs(subjects) do
+    local key = prefix .. subject
+    redis.call('HINCRBY', key, 'h', whole(0 - amounts[1]))
+    if amounts[3] > 0 then redis.call('HINCRBY', key, 'n', 0 - amounts[3]) end
+  end
+end
+
+local function state(id) return string.sub(redis.call('HGET', calls, id) or '', 1, 1) end
+
+local function refusal(place, rule, amounts)
+  local key, kind, limit = prefix .. rule[1], rule[2], rule[3]
+  if kind == 'spend' then
+    local spent, held = number(key, 's:' .. rule[4]), number(key, 'h')
+    if spent >= limit or (held > 0 and spent + held + amounts[1] > limit) then
+      return { 'refused', place - 1, spent, held, 2000 }
+    end
+  elseif kind == 'streams' then
+    local streams = number(key, 'n')
+    if amounts[3] > 0 and streams + amounts[3] > limit then return { 'refused', place - 1, streams, 0, 1000 } end
+  else
+    local owed = debt(key, kind, limit)
+    if owed + 1 > limit then return { 'refused', place - 1, owed, 0, (owed + 1 - limit) * 60000 / math.max(limit, 1) } end
+  end
+end
+
+local act = {}
+
+function act.admit(id, subjects, amounts, record, rules)
+  if state(id) ~= '' then return { 'ok' } end
+  local unseeded = { 'unseeded' }
+  for _, subject in ipairs(subjects) do
+    if redis.call('HEXISTS', prefix .. subject, 'seeded') == 0 then table.insert(unseeded, subject) end
+  end
+  if #unseeded > 1 then return unseeded end
+  for place, rule in ipairs(rules) do
+    local refused = refusal(place, rule, amounts)
+    if refused then return refused end
+  end
+  for _, rule in ipairs(rules) do
+    local key, kind = prefix .. rule[1], rule[2]
+    if kind ~= 'spend' and kind ~= 'streams' then
+      local taken = kind == 'requests' and 1 or kind == 'input_tokens' and amounts[2] or 0
+      redis.call('HSET', key, kind, debt(key, kind, rule[3]) + taken, kind .. '@', whole(now))
+    end
+  end
+  hold(id, subjects, amounts, record)
+  return { 'ok' }
+end
+
+function act.renew(id, subjects, amounts, record)
+  local known = state(id)
+  if known == 'o' then lease_until(id) elseif known == '' then hold(id, subjects, amounts, record) end
+  return { 'ok' }
+end
+
+function act.withdraw(id, subjects, amounts)
+  if state(id) ~= 'o' then return { 'ok' } end
+  release(subjects, amounts)
+  for _, subject in ipairs(subjects) do
+    owe(prefix .. subject, 'requests', -1)
+    owe(prefix .. subject, 'input_tokens', 0 - amounts[2])
+  end
+  return act.forget({ id })
+end
+
+function act.settle(id, subjects, amounts, record, used, periods)
+  local known = state(id)
+  if known == 's' then return { 'ok' } end
+  if known == 'o' then release(subjects, amounts) end
+  for _, subject in ipairs(subjects) do
+    local key = prefix .. subject
+    if redis.call('HEXISTS', key, 'seeded') == 1 then
+      for _, period in ipairs(periods) do redis.call('HINCRBY', key, 's:' .. period, whole(used[1])) end
+      owe(key, 'input_tokens', used[2] - (known == 'o' and amounts[2] or 0))
+      owe(key, 'output_tokens', used[3])
+    end
+  end
+  redis.call('HSET', calls, id, 's' .. record)
+  lease_until(id)
+  return { 'ok' }
+end
+
+function act.forget(ids)
+  for _, id in ipairs(ids) do
+    redis.call('HDEL', calls, id)
+    redis.call('ZREM', leases, id)
+  end
+  return { 'ok' }
+end
+
+function act.seed(subject, spent, used)
+  local key = prefix .. subject
+  if redis.call('HSETNX', key, 'seeded', whole(now)) == 0 then return { 'ok' } end
+  for period, amount in pairs(spent) do redis.call('HSET', key, 's:' .. period, whole(amount)) end
+  for place, kind in ipairs(minute) do
+    if used[place] > 0 then redis.call('HSET', key, kind, used[place], kind .. '@', whole(now)) end
+  end
+  redis.call('EXPIRE', key, kept_seconds)
+  return { 'ok' }
+end
+
+function act.lapsed(limit)
+  local found = { 'lapsed' }
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, limit)) do
+    local kept = redis.call('HGET', calls, id)
+    if kept then
+      table.insert(found, { id, kept })
+      lease_until(id)
+    else
+      redis.call('ZREM', leases, id)
+    end
+  end
+  return found
+end
+
+local answers = {}
+for place, op in ipairs(ops) do answers[place] = act[op[1]](unpack(op, 2)) end
+return cjson.encode(answers)

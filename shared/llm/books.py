@@ -1,0 +1,266 @@
+"""The gateway's books: lets calls in within limits and budgets, and sees that each ends as one usage record.
+
+Two lanes: what is asked of the ledger while a round trip is under way goes together in the next, and so do usage
+records. The ledger's count may be lost, the records may not: it is made again from them.
+"""
+
+import asyncio
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from typing import Any
+
+import orjson
+
+from shared.core import ids, usage
+from shared.core.clock import Clock
+from shared.core.errors import PaymentRequired, PlatformError, RateLimited, Unavailable
+from shared.core.groups import Groups
+from shared.core.log import Log
+from shared.core.messages import VERSION
+from shared.core.ports import Documents, Json, Queues
+from shared.llm.bill import Bill, settlement_of
+from shared.llm.ledger import (
+    Done,
+    Forget,
+    Hold,
+    Kind,
+    Ledger,
+    Op,
+    Refused,
+    Renew,
+    Seed,
+    Settle,
+    Unseeded,
+    Verdict,
+    Withdraw,
+)
+from shared.llm.models import RECORDS_AT_ONCE, UsageRecord
+from shared.llm.service import UsageRecorder
+
+log = Log(__name__)
+
+_LINGER = 0.05
+_RECENT = timedelta(seconds=60)
+_MOST_RECENT = 20_000
+_MOST_OWED = 10_000
+_RECONCILED_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """What may not be among the usage records yet."""
+
+    time: float
+    op: Settle
+
+
+class Books:
+    """`fail_open`: calls are let through, uncounted, while the ledger is away. `renew_seconds`: well below a lease."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        documents: Documents,
+        queues: Queues,
+        recorder: UsageRecorder,
+        clock: Clock,
+        *,
+        fail_open: bool = False,
+        renew_seconds: float = 20,
+    ) -> None:
+        self._ledger, self._documents = ledger, documents
+        self._queues, self._recorder = queues, recorder
+        self._clock, self._fail_open = clock, fail_open
+        self._asking = Groups[Op, Verdict](self._apply)
+        self._recording = Groups[Json, None](self._record, _LINGER)
+        self._open: dict[str, Hold] = {}
+        self._recent: deque[_Settled] = deque(maxlen=_MOST_RECENT)
+        self._owed: list[Op] = []
+        self._renew_seconds = renew_seconds
+        self._renewing: asyncio.TimerHandle | None = None
+
+    async def admit(self, bill: Bill) -> None:
+        """Holds what the call may cost, until it is settled.
+
+        Raises PaymentRequired at a budget, RateLimited at a limit and when
+        calls under way may use up a budget, Unavailable when nobody can say.
+        """
+        try:
+            verdict = await self._decided(bill)
+        except Unavailable as error:
+            self._post(Withdraw(bill.hold))
+            if not self._fail_open:
+                raise Unavailable(f"Limits and budgets cannot be checked. {error.detail}", retry_after=2) from error
+            bill.enforced = False
+            log.warning("llm.limits_not_enforced", key_id=bill.caller.key_id, reason=error.detail)
+            return
+        except asyncio.CancelledError:
+            self._post(Withdraw(bill.hold))
+            raise
+        if isinstance(verdict, Refused):
+            raise _refusal(verdict, bill)
+        self._open[bill.id] = bill.hold
+        self._renew_later()
+
+    def settle(self, bill: Bill) -> None:
+        """The call is over. Whatever this process asks the ledger from here on meets the amount it was charged."""
+        if bill.settled:
+            return
+        bill.settled = True
+        self._open.pop(bill.id, None)
+        settlement, record = bill.settlement()
+        if bill.due and bill.report.empty:
+            log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
+        self._remember(settlement)
+        self._post(settlement)
+        _ignored(self._recording.post("", record))
+
+    async def reconcile(self) -> int:
+        """Make records of what processes that died left behind; how many. Called by a timer."""
+        found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
+        ops: list[Op] = []
+        records: list[Json] = []
+        for lapsed in found:
+            body = orjson.loads(lapsed.record)
+            records.append(body["usage"] if lapsed.open else body)
+            if lapsed.open:
+                log.warning("llm.call_lost", usage_id=lapsed.id, team_id=records[-1]["team_id"])
+                ops.append(settlement_of(UsageRecord.model_validate(records[-1]), body["streams"]))
+        await self._keep(records)
+        for op in [*ops, Forget(tuple(lapsed.id for lapsed in found))]:
+            await self._asking.post("", op)
+        return len(found)
+
+    async def close(self) -> None:
+        """Waits until everything used is recorded."""
+        await self._recording.idle()
+        await self._asking.idle()
+        if self._renewing:
+            self._renewing.cancel()
+            self._renewing = None
+
+    # -- asking the ledger ----------------------------------------------------------------------
+
+    async def _decided(self, bill: Bill) -> Done | Refused:
+        admission = bill.admission()
+        for _ in range(3):
+            verdict = await self._asking.post("", admission)
+            if not isinstance(verdict, Unseeded):
+                return verdict
+            await self._seed(bill.caller.team_id, verdict.subjects)
+        raise Unavailable("Redis forgets what it is told. Try again in a moment.")
+
+    async def _apply(self, _: str, ops: list[Op]) -> Sequence[Verdict]:
+        """What could not be told before is told first."""
+        owed, self._owed = self._owed, []
+        try:
+            return (await self._ledger.apply([*owed, *ops]))[len(owed) :]
+        except Unavailable:
+            lasting = [op for op in ops if isinstance(op, Settle | Forget | Withdraw)]
+            if len(owed) + len(lasting) > _MOST_OWED:
+                log.warning("llm.settlements_dropped", count=len(owed) + len(lasting) - _MOST_OWED)
+            self._owed = [*owed, *lasting][-_MOST_OWED:]
+            raise
+
+    def _post(self, op: Op) -> None:
+        _ignored(self._asking.post("", op))
+
+    def _renew_later(self) -> None:
+        if self._renewing is None:
+            self._renewing = asyncio.get_running_loop().call_later(self._renew_seconds, self._renew)
+
+    def _renew(self) -> None:
+        self._renewing = None
+        for hold in self._open.values():
+            self._post(Renew(hold))
+        if self._open:
+            self._renew_later()
+
+    # -- counting anew --------------------------------------------------------------------------
+
+    async def _seed(self, team_id: str, subjects: Sequence[str]) -> None:
+        """Usage records first, then what is not among them yet: between the two there must be no wait."""
+        for hold in self._open.values():
+            if not set(subjects).isdisjoint(hold.subjects):
+                self._post(Renew(hold))
+        minute_ago = ids.sortable_at(self._clock.now() - _RECENT)
+        oldest = min([minute_ago, *(settled.op.hold.id for settled in self._recent)])
+        records = await usage.records_since(self._documents, team_id, oldest)
+        spent = [await usage.spent(self._documents, team_id, subject) for subject in subjects]
+        recorded = {record["id"] for record in records}
+        unrecorded = [settled.op for settled in self._recent if settled.op.hold.id not in recorded]
+        latest = [record for record in records if record["id"] >= minute_ago]
+        seeds = [_seeded(*each, unrecorded, latest) for each in zip(subjects, spent, strict=True)]
+        for answer in [self._asking.post("", seed) for seed in seeds]:
+            await answer
+
+    def _remember(self, settlement: Settle) -> None:
+        now = self._clock.now().timestamp()
+        while self._recent and self._recent[0].time < now - _RECENT.total_seconds():
+            self._recent.popleft()
+        self._recent.append(_Settled(now, settlement))
+
+    # -- keeping records ------------------------------------------------------------------------
+
+    async def _record(self, _: str, records: list[Json]) -> list[None]:
+        """Those that cannot be kept stay in the ledger, and are tried again when they lapse."""
+        try:
+            await self._keep(records)
+        except PlatformError as error:
+            log.warning("llm.usage_postponed", count=len(records), reason=error.detail)
+        else:
+            self._post(Forget(tuple(record["id"] for record in records)))
+        return [None] * len(records)
+
+    async def _keep(self, records: list[Json]) -> None:
+        for start in range(0, len(records), RECORDS_AT_ONCE):
+            message = {"version": VERSION, "records": records[start : start + RECORDS_AT_ONCE]}
+            try:
+                await self._queues.send("usage", message)
+            except Unavailable as error:
+                log.warning("llm.usage_queue_down", reason=error.detail)
+                await self._recorder.record(message)
+
+
+def _seeded(subject: str, spent: dict[str, int], unrecorded: Sequence[Settle], latest: Sequence[Json]) -> Seed:
+    """`spent` by period as recorded; `latest`: the records of the last minute."""
+    kind, _, name = subject.partition("/")
+    total = Counter(spent)
+    minute: Counter[Kind] = Counter()
+    for settled in unrecorded:
+        if subject in settled.hold.subjects:
+            total.update(dict.fromkeys(settled.periods, settled.used.micro_usd))
+            latest = [*latest, orjson.loads(settled.record)]
+    for record in latest:
+        if record[f"{kind}_id"] == name:
+            prompt = record["input_tokens"] + record["cache_write_tokens"]
+            minute.update({"requests": 1, "input_tokens": prompt, "output_tokens": record["output_tokens"]})
+    return Seed(subject, dict(total), dict(minute))
+
+
+def _refusal(refused: Refused, bill: Bill) -> PlatformError:
+    place = bill.admission().rules.index(refused.rule)
+    broken = bill.caller.allowances[place]
+    if broken.kind != "spend":
+        return RateLimited(
+            f"The {broken.name} of {broken.limit:,} is reached. {broken.remedy}", retry_after=ceil(refused.retry_after)
+        )
+    if refused.used >= broken.limit:
+        spent = f"{_usd(refused.used)} spent"
+        return PaymentRequired(f"The {broken.name} of {_usd(broken.limit)} is used up ({spent}). {broken.remedy}")
+    return RateLimited(
+        f"Calls under way may use up what is left of the {broken.name}. Try again when they have ended.",
+        retry_after=ceil(refused.retry_after),
+    )
+
+
+def _usd(micro: int) -> str:
+    return f"${micro / 1_000_000:,.2f}" if micro % 10_000 == 0 else f"${micro / 1_000_000:,.4f}"
+
+
+def _ignored(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for it: a failure has been taken care of where it happened."""
+    answer.add_done_callback(lambda done: done.cancelled() or done.exception())

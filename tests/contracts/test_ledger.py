@@ -1,0 +1,337 @@
+"""Every Ledger adapter keeps the same promises."""
+
+import asyncio
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from local.free_ports import free_port
+from local.valkey import Valkey
+from shared.adapters.redis_ledger import RedisLedger
+from shared.core import ids
+from shared.core.errors import Unavailable
+from shared.llm.ledger import (
+    Admit,
+    Amounts,
+    Done,
+    Forget,
+    Hold,
+    Kind,
+    Ledger,
+    Refused,
+    Renew,
+    Rule,
+    Seed,
+    Settle,
+    Unseeded,
+    Verdict,
+    Withdraw,
+)
+from tests.contracts.conftest import missing_valkey
+from tests.fakes import FakeLedger
+from tests.requires import require
+
+LEASE = 0.3
+PERIODS = ("total", "2026-11", "2026-11-25")
+
+
+@pytest.fixture
+async def redis(valkey_url: str) -> AsyncIterator[RedisLedger]:
+    ledger = RedisLedger(valkey_url, LEASE)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture(params=["fake", "redis"])
+def ledger(request: pytest.FixtureRequest) -> Ledger:
+    return FakeLedger(lease=LEASE) if request.param == "fake" else request.getfixturevalue("redis")
+
+
+@pytest.fixture
+def subject() -> str:
+    return f"key/{ids.random_text()}"
+
+
+def hold(*subjects: str, usd: int = 0, tokens: int = 0, streams: int = 0, record: str = "record") -> Hold:
+    return Hold(ids.sortable(), subjects, Amounts(micro_usd=usd, input_tokens=tokens, streams=streams), record)
+
+
+def budget(subject: str, limit: int, period: str = "total") -> Rule:
+    return Rule(subject, "spend", limit, period)
+
+
+async def one(ledger: Ledger, op: object) -> Verdict:
+    [verdict] = await ledger.apply([op])  # type: ignore[list-item]
+    return verdict
+
+
+async def seeded(ledger: Ledger, subject: str, minute: dict[Kind, int] | None = None, **spent: int) -> None:
+    assert await one(ledger, Seed(subject, spent, minute or {})) == Done()
+
+
+def settled(held: Hold, usd: int = 0, tokens: int = 0, output: int = 0) -> Settle:
+    return Settle(held, Amounts(usd, tokens, output), PERIODS, "final")
+
+
+async def refused(ledger: Ledger, op: Admit) -> Refused:
+    verdict = await one(ledger, op)
+    assert isinstance(verdict, Refused), verdict
+    return verdict
+
+
+async def is_open(ledger: Ledger, *rules: Rule) -> bool:
+    """Whether another call would be let in; it is withdrawn again."""
+    held = hold(*{rule.subject for rule in rules})
+    verdict = await one(ledger, Admit(held, rules))
+    await one(ledger, Withdraw(held))
+    return verdict == Done()
+
+
+class TestSeed:
+    async def test_a_subject_counts_nothing_before(self, ledger, subject):
+        other = subject + "x"
+        await seeded(ledger, other)
+        admit = Admit(hold(subject, other, usd=1), (budget(subject, 9),))
+        assert await one(ledger, admit) == Unseeded((subject,))
+        assert await is_open(ledger, Rule(other, "requests", 1))
+
+    async def test_it_begins_with_what_was_spent(self, ledger, subject):
+        await seeded(ledger, subject, total=2**40, **{"2026-11": 5})
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 2**40),)))
+        assert (verdict.used, verdict.held) == (2**40, 0)
+        assert await is_open(ledger, budget(subject, 6, "2026-11"), budget(subject, 1, "2026-11-25"))
+
+    async def test_one_that_counts_stays_as_it_is(self, ledger, subject):
+        await seeded(ledger, subject, total=7)
+        await seeded(ledger, subject, total=1)
+        assert (await refused(ledger, Admit(hold(subject), (budget(subject, 7),)))).used == 7
+
+    async def test_the_last_minute_counts(self, ledger, subject):
+        await seeded(ledger, subject, {"requests": 60})
+        assert (await refused(ledger, Admit(hold(subject), (Rule(subject, "requests", 60),)))).used == 60
+
+
+class TestBudget:
+    async def test_what_is_held_counts_until_it_is_settled(self, ledger, subject):
+        await seeded(ledger, subject)
+        first, rule = hold(subject, usd=60), budget(subject, 100)
+        assert await one(ledger, Admit(first, (rule,))) == Done()
+        verdict = await refused(ledger, Admit(hold(subject, usd=41), (rule,)))
+        assert (verdict.rule, verdict.used, verdict.held) == (rule, 0, 60)
+        assert await one(ledger, settled(first, usd=20)) == Done()
+        assert await one(ledger, Admit(hold(subject, usd=80), (rule,))) == Done()
+
+    async def test_a_lone_call_may_pass_it_and_none_after(self, ledger, subject):
+        await seeded(ledger, subject)
+        first, rule = hold(subject, usd=500), budget(subject, 100)
+        assert await one(ledger, Admit(first, (rule,))) == Done()
+        await one(ledger, settled(first, usd=150))
+        assert (await refused(ledger, Admit(hold(subject, usd=0), (rule,)))).used == 150
+
+    async def test_each_period_is_counted(self, ledger, subject):
+        await seeded(ledger, subject)
+        await one(ledger, Admit(first := hold(subject, usd=5), ()))
+        await one(ledger, settled(first, usd=5))
+        for period in PERIODS:
+            assert not await is_open(ledger, budget(subject, 5, period))
+        assert await is_open(ledger, budget(subject, 5, "2026-12"))
+
+    async def test_of_several_rules_the_first_broken_is_told_and_nothing_is_held(self, ledger, subject):
+        other = subject + "x"
+        await seeded(ledger, subject)
+        await seeded(ledger, other, total=9)
+        rules = (budget(subject, 10), Rule(subject, "requests", 1), budget(other, 9))
+        assert (await refused(ledger, Admit(hold(subject, other, usd=10), rules))).rule == rules[2]
+        assert await one(ledger, Admit(hold(subject, usd=10), rules[:2])) == Done()
+
+    async def test_calls_at_once_cannot_pass_it_together(self, ledger, subject):
+        await seeded(ledger, subject)
+        asked = [Admit(hold(subject, usd=10), (budget(subject, 100),)) for _ in range(50)]
+        verdicts = await asyncio.gather(*(one(ledger, admit) for admit in asked))
+        assert verdicts.count(Done()) == 10
+
+    async def test_repeating_an_operation_changes_nothing(self, ledger, subject):
+        await seeded(ledger, subject)
+        admit = Admit(hold(subject, usd=60), (budget(subject, 100),))
+        assert await ledger.apply([admit, admit]) == [Done(), Done()]
+        await ledger.apply([settled(admit.hold, usd=60)] * 3)
+        assert (await refused(ledger, Admit(hold(subject), (budget(subject, 60),)))).used == 60
+
+    async def test_what_was_withdrawn_never_was(self, ledger, subject):
+        await seeded(ledger, subject)
+        rules = (budget(subject, 10), Rule(subject, "requests", 1), Rule(subject, "streams", 1))
+        admit = Admit(hold(subject, usd=60, streams=1), rules)
+        assert await ledger.apply([admit, Withdraw(admit.hold), Withdraw(admit.hold)]) == [Done()] * 3
+        assert await one(ledger, replace(admit, hold=hold(subject, usd=60, streams=1))) == Done()
+
+    async def test_spending_without_a_hold_counts_all_the_same(self, ledger, subject):
+        await seeded(ledger, subject)
+        await one(ledger, settled(hold(subject, usd=7), usd=3))
+        assert (await refused(ledger, Admit(hold(subject), (budget(subject, 3),)))).used == 3
+
+
+class TestPerMinute:
+    async def test_requests_are_let_in_as_the_minute_passes(self, ledger, subject):
+        await seeded(ledger, subject)
+        rule = Rule(subject, "requests", 300)
+        verdicts = await ledger.apply([Admit(hold(subject), (rule,)) for _ in range(302)])
+        assert [type(verdict) for verdict in verdicts[-3:]] in ([Done, Refused, Refused], [Done, Done, Refused])
+        last = verdicts[-1]
+        assert isinstance(last, Refused)
+        assert 0 < last.retry_after <= 0.4
+        await asyncio.sleep(last.retry_after + 0.05)
+        assert await one(ledger, Admit(hold(subject), (rule,))) == Done()
+
+    async def test_input_is_taken_in_advance_and_corrected(self, ledger, subject):
+        await seeded(ledger, subject)
+        first, rule = hold(subject, tokens=1_000_000), Rule(subject, "input_tokens", 1000)
+        assert await one(ledger, Admit(first, (rule,))) == Done()
+        assert (await refused(ledger, Admit(hold(subject), (rule,)))).retry_after > 50_000
+        await one(ledger, settled(first, tokens=500))
+        assert await one(ledger, Admit(hold(subject), (rule,))) == Done()
+
+    async def test_output_is_taken_when_it_is_known(self, ledger, subject):
+        await seeded(ledger, subject)
+        first, rule = hold(subject), Rule(subject, "output_tokens", 1000)
+        assert await one(ledger, Admit(first, (rule,))) == Done()
+        assert await is_open(ledger, rule)
+        await one(ledger, settled(first, output=3000))
+        assert 115 < (await refused(ledger, Admit(hold(subject), (rule,)))).retry_after < 121
+
+    async def test_a_limit_of_none_lets_nothing_in(self, ledger, subject):
+        await seeded(ledger, subject)
+        assert (await refused(ledger, Admit(hold(subject), (Rule(subject, "requests", 0),)))).retry_after > 0
+
+
+class TestStreams:
+    async def test_only_so_many_run_at_a_time(self, ledger, subject):
+        await seeded(ledger, subject)
+        rule = Rule(subject, "streams", 2)
+        running = [hold(subject, streams=1) for _ in range(2)]
+        assert await ledger.apply([Admit(held, (rule,)) for held in running]) == [Done(), Done()]
+        assert (await refused(ledger, Admit(hold(subject, streams=1), (rule,)))).used == 2
+        assert await one(ledger, Admit(hold(subject), (rule,))) == Done()
+        await one(ledger, settled(running[0]))
+        assert await one(ledger, Admit(hold(subject, streams=1), (rule,))) == Done()
+
+
+class TestLease:
+    async def test_a_call_that_nobody_renews_is_told_once_a_lease(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        await one(ledger, Admit(held := hold(subject, usd=5, record='{"a": 1}'), ()))
+        assert await ledger.lapsed(10) == []
+        await asyncio.sleep(LEASE + 0.05)
+        [told] = await ledger.lapsed(10)
+        assert (told.id, told.open, told.record) == (held.id, True, '{"a": 1}')
+        assert await ledger.lapsed(10) == []
+        assert not await is_open(ledger, budget(subject, 1), budget(subject, 0))
+        await ledger.apply([settled(held, usd=5), Forget((held.id,))])
+        assert (await refused(ledger, Admit(hold(subject), (budget(subject, 5),)))).used == 5
+
+    async def test_a_renewed_one_lives_on(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        await one(ledger, Admit(held := hold(subject), ()))
+        for _ in range(3):
+            await asyncio.sleep(LEASE / 2)
+            await one(ledger, Renew(held))
+            assert await ledger.lapsed(10) == []
+
+    async def test_a_settled_record_is_told_until_it_is_forgotten(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        await ledger.apply([Admit(held := hold(subject), ()), settled(held)])
+        await asyncio.sleep(LEASE + 0.05)
+        assert [(told.open, told.record) for told in await ledger.lapsed(10)] == [(False, "final")]
+        await one(ledger, Forget((held.id,)))
+        await asyncio.sleep(LEASE + 0.05)
+        assert await ledger.lapsed(10) == []
+
+    async def test_renewing_what_was_forgotten_holds_it_again(self, ledger, subject):
+        await one(ledger, Renew(held := hold(subject, usd=60)))
+        await seeded(ledger, subject)
+        assert (await refused(ledger, Admit(hold(subject, usd=41), (budget(subject, 100),)))).held == 60
+        await one(ledger, settled(held, usd=1))
+        assert await one(ledger, Admit(hold(subject, usd=41), (budget(subject, 100),))) == Done()
+
+    @staticmethod
+    async def drained(ledger: Ledger) -> None:
+        """Other tests leave calls behind."""
+        await asyncio.sleep(LEASE)
+        while found := await ledger.lapsed(1000):
+            await ledger.apply([Forget(tuple(told.id for told in found))])
+
+
+async def test_while_down_the_fake_is_unavailable(subject):
+    ledger = FakeLedger()
+    ledger.down = True
+    with pytest.raises(Unavailable):
+        await ledger.apply([Forget((subject,))])
+    with pytest.raises(Unavailable):
+        await ledger.lapsed(1)
+
+
+class TestRedisLedger:
+    async def test_two_connections_share_it(self, redis, valkey_url, subject):
+        other = RedisLedger(valkey_url)
+        await seeded(redis, subject, total=5)
+        assert (await refused(other, Admit(hold(subject), (budget(subject, 5),)))).used == 5
+        await other.close()
+
+    async def test_nobody_listening_is_unavailable_within_seconds(self):
+        ledger = RedisLedger(f"redis://127.0.0.1:{free_port()}/0")
+        start = time.monotonic()
+        with pytest.raises(Unavailable):
+            await ledger.apply([Forget(("x",))])
+        with pytest.raises(Unavailable):
+            await ledger.lapsed(1)
+        assert time.monotonic() - start < 5
+        await ledger.close()
+
+    async def test_a_server_that_never_answers_is_unavailable_within_seconds(self):
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+            ledger = RedisLedger(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+            start = time.monotonic()
+            with pytest.raises(Unavailable):
+                await ledger.lapsed(1)
+            assert time.monotonic() - start < 6
+            await ledger.close()
+
+    async def test_a_restarted_server_is_found_again_and_has_forgotten(self, subject):
+        require(not missing_valkey(), missing_valkey())
+        async with Valkey() as server:
+            ledger = RedisLedger(server.url)
+            await seeded(ledger, subject, total=5)
+            port = server.port
+        with pytest.raises(Unavailable):
+            await ledger.lapsed(1)
+        async with Valkey(port=port):
+            assert await one(ledger, Admit(hold(subject), ())) == Unseeded((subject,))
+        await ledger.close()
+
+    async def test_it_works_again_after_close(self, redis, subject):
+        await seeded(redis, subject)
+        await redis.close()
+        assert await one(redis, Admit(hold(subject), ())) == Done()
+
+    @pytest.mark.parametrize("text", ["", "nonsense", "http://x"])
+    async def test_an_address_that_is_none_says_which_setting(self, text):
+        with pytest.raises(Unavailable, match="REDIS_URL"):
+            await RedisLedger(text).lapsed(1)
+
+    def test_making_one_does_not_load_the_sdk(self):
+        program = (
+            "import sys; from shared.adapters.redis_ledger import RedisLedger; RedisLedger('redis://x');"
+            "sys.exit(any(name.split('.')[0] == 'redis' for name in sys.modules))"
+        )
+        assert subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2]).returncode == 0

@@ -1,0 +1,184 @@
+"""A ledger in memory, whose minutes and leases pass by the given clock."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from shared.core.clock import Clock, SystemClock
+from shared.core.errors import Unavailable
+from shared.llm.ledger import (
+    PER_MINUTE,
+    Admit,
+    Amounts,
+    Done,
+    Forget,
+    Hold,
+    Kind,
+    Lapsed,
+    Op,
+    Refused,
+    Renew,
+    Rule,
+    Seed,
+    Settle,
+    Unseeded,
+    Verdict,
+    Withdraw,
+)
+
+
+@dataclass
+class Subject:
+    seeded: bool = False
+    spent: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    held: int = 0
+    streams: int = 0
+    debts: dict[Kind, tuple[float, float]] = field(default_factory=dict)
+    """Amount, and when it was noted."""
+
+
+@dataclass
+class Call:
+    open: bool
+    record: str
+    lapses: float
+
+
+class FakeLedger:
+    """While `down` is set, every call raises Unavailable; `flush` forgets everything, as Redis may."""
+
+    def __init__(self, clock: Clock | None = None, lease: float = 60) -> None:
+        self.down = False
+        self._clock, self._lease = clock or SystemClock(), lease
+        self.flush()
+
+    def flush(self) -> None:
+        self.subjects: defaultdict[str, Subject] = defaultdict(Subject)
+        self.calls: dict[str, Call] = {}
+
+    async def apply(self, ops: Sequence[Op]) -> list[Verdict]:
+        self._reach()
+        return [self._act(op) for op in ops]
+
+    async def lapsed(self, limit: int) -> list[Lapsed]:
+        self._reach()
+        found = sorted((kept.lapses, call) for call, kept in self.calls.items() if kept.lapses <= self._now)[:limit]
+        for _, call in found:
+            self.calls[call].lapses = self._now + self._lease
+        return [Lapsed(call, self.calls[call].open, self.calls[call].record) for _, call in found]
+
+    async def close(self) -> None:
+        pass
+
+    @property
+    def _now(self) -> float:
+        return self._clock.now().timestamp()
+
+    def _reach(self) -> None:
+        if self.down:
+            raise Unavailable("Redis does not answer. Try again in a moment.")
+
+    def _act(self, op: Op) -> Verdict:
+        match op:
+            case Admit(hold, rules):
+                return self._admit(hold, rules)
+            case Renew(hold):
+                self._renew(hold)
+            case Withdraw(hold):
+                self._withdraw(hold)
+            case Settle():
+                self._settle(op)
+            case Forget(ids):
+                for call in ids:
+                    self.calls.pop(call, None)
+            case Seed():
+                self._seed(op)
+        return Done()
+
+    def _admit(self, hold: Hold, rules: tuple[Rule, ...]) -> Verdict:
+        if hold.id in self.calls:
+            return Done()
+        unseeded = tuple(subject for subject in hold.subjects if not self.subjects[subject].seeded)
+        if unseeded:
+            return Unseeded(unseeded)
+        for rule in rules:
+            if refused := self._refusal(rule, hold.amounts):
+                return refused
+        for rule in rules:
+            if rule.kind in PER_MINUTE:
+                taken = {"requests": 1, "input_tokens": hold.amounts.input_tokens}.get(rule.kind, 0)
+                self.subjects[rule.subject].debts[rule.kind] = (self._debt(rule) + taken, self._now)
+        self._hold(hold)
+        return Done()
+
+    def _refusal(self, rule: Rule, asked: Amounts) -> Refused | None:
+        subject = self.subjects[rule.subject]
+        if rule.kind == "spend":
+            spent, held = subject.spent[rule.period], subject.held
+            full = spent >= rule.limit or (held > 0 and spent + held + asked.micro_usd > rule.limit)
+            return Refused(rule, spent, held, 2) if full else None
+        if rule.kind == "streams":
+            full = asked.streams > 0 and subject.streams + asked.streams > rule.limit
+            return Refused(rule, subject.streams, 0, 1) if full else None
+        owed = self._debt(rule)
+        wait = (owed + 1 - rule.limit) * 60 / max(rule.limit, 1)
+        return Refused(rule, round(owed), 0, wait) if owed + 1 > rule.limit else None
+
+    def _debt(self, rule: Rule) -> float:
+        amount, noted = self.subjects[rule.subject].debts.get(rule.kind, (0, self._now))
+        return max(amount - max(self._now - noted, 0) * rule.limit / 60, 0)
+
+    def _owe(self, subject: str, kind: Kind, amount: int) -> None:
+        debts = self.subjects[subject].debts
+        if kind in debts:
+            debts[kind] = (debts[kind][0] + amount, debts[kind][1])
+
+    def _hold(self, hold: Hold) -> None:
+        self._change(hold, 1)
+        self.calls[hold.id] = Call(True, hold.record, self._now + self._lease)
+
+    def _change(self, hold: Hold, sign: int) -> None:
+        for subject in hold.subjects:
+            self.subjects[subject].held += sign * hold.amounts.micro_usd
+            self.subjects[subject].streams += sign * hold.amounts.streams
+
+    def _renew(self, hold: Hold) -> None:
+        known = self.calls.get(hold.id)
+        if known is None:
+            self._hold(hold)
+        elif known.open:
+            known.lapses = self._now + self._lease
+
+    def _withdraw(self, hold: Hold) -> None:
+        known = self.calls.get(hold.id)
+        if known is None or not known.open:
+            return
+        self._change(hold, -1)
+        del self.calls[hold.id]
+        for subject in hold.subjects:
+            self._owe(subject, "requests", -1)
+            self._owe(subject, "input_tokens", -hold.amounts.input_tokens)
+
+    def _settle(self, op: Settle) -> None:
+        known = self.calls.get(op.hold.id)
+        if known and not known.open:
+            return
+        if known:
+            self._change(op.hold, -1)
+        taken = op.hold.amounts.input_tokens if known else 0
+        for subject in op.hold.subjects:
+            if not self.subjects[subject].seeded:
+                continue
+            for period in op.periods:
+                self.subjects[subject].spent[period] += op.used.micro_usd
+            self._owe(subject, "input_tokens", op.used.input_tokens - taken)
+            self._owe(subject, "output_tokens", op.used.output_tokens)
+        self.calls[op.hold.id] = Call(False, op.record, self._now + self._lease)
+
+    def _seed(self, op: Seed) -> None:
+        subject = self.subjects[op.subject]
+        if subject.seeded:
+            return
+        subject.seeded = True
+        subject.spent.update(op.spent)
+        subject.debts.update({kind: (amount, self._now) for kind, amount in op.minute.items() if amount})

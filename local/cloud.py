@@ -236,7 +236,7 @@ class LocalCloud:
             Service("Web PubSub", self.realtime_url, "emulator on Valkey"),
             model if self.demo_model else real,
             Service("Storage", f"http://localhost:{self.ports.queues}", "Azurite: queues, blobs, tables"),
-            Service("Valkey", f"localhost:{self.ports.valkey}", "counters, realtime state"),
+            Service("Valkey", f"localhost:{self.ports.valkey}", "budgets, realtime state"),
             Service("Agents", *self.containers.described()),
         ]
 

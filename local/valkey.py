@@ -1,4 +1,4 @@
-"""Valkey, the Redis-compatible server, for counters, limits and realtime state on this machine."""
+"""Valkey, the Redis-compatible server, for budgets and realtime state on this machine."""
 
 import platform
 import shutil

@@ -10,7 +10,7 @@ from shared.core.ports import Json
 from shared.llm.ledger import Admit, Amounts, Hold, Rule, Settle
 from shared.llm.meter import Report
 from shared.llm.models import LONGEST_MODEL, Allowance, Call, Caller, Share, TokenCounts, UsageRecord, paid_for
-from shared.llm.prices import budget_micro_usd, cost_micro_usd
+from shared.llm.prices import budget_micro_usd, cost_micro_usd, price_of
 from shared.llm.upstream import Headers
 
 
@@ -69,10 +69,12 @@ class Bill:
     def _hold(self, most: Share, streamed: bool) -> Hold:
         estimate = self._body_size // 4
         amounts = Amounts(budget_micro_usd([most], self._began.date()), estimate, streams=int(streamed))
-        figures = {"input_tokens": estimate, "output_tokens": most.tokens.output, "estimated": True}
-        figures |= {
-            "cost_micro_usd": cost_micro_usd([most], self._began.date()),
+        figures = {
+            "input_tokens": estimate,
+            "output_tokens": most.tokens.output,
+            "cost_micro_usd": amounts.micro_usd if price_of(most.model, self._began.date()) else None,
             "charged_micro_usd": amounts.micro_usd,
+            "estimated": True,
         }
         record = {"streams": amounts.streams, "usage": self._figures([]) | figures}
         return Hold(self.id, subjects_of(self.caller), amounts, orjson.dumps(record).decode())

@@ -6,7 +6,7 @@ Amounts are whole micro-USD, worked out in pico-USD: a price of one dollar per m
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from functools import cache, lru_cache
@@ -32,7 +32,7 @@ _PICO = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """Pico-USD for one of each, in the order of TokenCounts."""
+    """Pico-USD for one of each."""
 
     input: int
     output: int
@@ -50,8 +50,15 @@ class Price:
     tiers: tuple[tuple[int, Rates], ...]
 
     def pico_usd(self, tokens: TokenCounts) -> int:
+        """Of the tokens; web searches come on top."""
         rates = next((rates for start, rates in self.tiers if tokens.prompt > start), self.tiers[-1][1])
-        return sum(count * rate for count, rate in zip(astuple(tokens), astuple(rates), strict=True))
+        return (
+            tokens.input * rates.input
+            + tokens.output * rates.output
+            + tokens.cache_read * rates.cache_read
+            + tokens.cache_write_5m * rates.cache_write_5m
+            + tokens.cache_write_1h * rates.cache_write_1h
+        )
 
     @property
     def most(self) -> Rates:
@@ -132,13 +139,12 @@ def _rate(tiers: list[Any], start: int, otherwise: Decimal) -> Decimal:
 
 
 def _share(share: Share, price: Price) -> int:
-    searches = price.most.web_searches * share.tokens.web_searches
-    tokens = price.pico_usd(share.tokens) - searches
+    tokens = price.pico_usd(share.tokens)
     if share.fast:
         tokens *= _FAST.get(price.model, _FASTEST)
     if share.us_only:
         tokens = tokens * _US_ONLY_PERCENT // 100
-    return tokens + searches
+    return tokens + price.most.web_searches * share.tokens.web_searches
 
 
 def _micro(pico: int) -> int:

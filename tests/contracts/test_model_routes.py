@@ -20,7 +20,7 @@ from tests.unit.llm.world import RUN
 
 ASKED = {"model": "fast", "max_tokens": 64, "messages": [{"role": "user", "content": "Hi"}]}
 EVENTS = sse(*stream_events())
-SPENT = f"spend:run:{RUN}"
+SPENT = f"run/{RUN}"
 
 TWO = [{"provider": "one", "model": "model-of-one"}, {"provider": "two", "model": "model-of-two"}]
 
@@ -54,7 +54,7 @@ class TestFallback:
             await stage.world.gateway.close()
             (sent,) = stage.world.usage()
             assert sent["input_tokens"] == 10
-            assert await stage.world.counters.get(SPENT) > sent["cost_micro_usd"] + 10_000
+            assert await stage.world.spent(SPENT) > sent["cost_micro_usd"] + 10_000
 
     async def test_any_other_call_ends_in_a_timeout_and_is_sent_once(self):
         async with staged({"one": {"answer_seconds": 0.2}, "two": {}}, TWO) as stage:
@@ -63,7 +63,7 @@ class TestFallback:
                 answer = await http.post("/messages", json=ASKED)
             assert (answer.status_code, answer.json()["error"]["type"]) == (504, "timeout_error")
             assert (len(stage.services["one"].received), len(stage.services["two"].received)) == (1, 0)
-            assert await stage.world.counters.get(SPENT) > 0
+            assert await stage.world.spent(SPENT) > 0
 
     async def test_a_late_stream_is_waited_for_as_long_as_the_provider_may_take(self):
         async with staged({"one": {"first_byte_seconds": 5}}, TWO[:1]) as stage:

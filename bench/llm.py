@@ -1,51 +1,190 @@
-"""The LLM gateway beside a bare pass-through and the upstream itself: added latency and requests per second."""
+"""The LLM gateway beside other gateways, a bare pass-through with one Redis call, and no gateway at all.
 
+Each gateway has the first core to itself; the model service, the load and everything else share the other.
+"""
+
+import argparse
 import asyncio
+import os
 import statistics
+import sys
 import tempfile
 import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import aiohttp
-from starlette.applications import Starlette
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
+import psutil
+import uvicorn
 
+from bench import llm_peers, llm_wire
+from bench.boards import leave_first_core
+from bench.llm_peers import Missing, Subject
 from bench.report import OURS, Row, report
+from local.child import Child, ChildFailed, accepts_connections
 from local.client import Client
-from local.cloud import LocalCloud
+from local.cloud import ROOT, LocalCloud
+from local.free_ports import free_port
 from local.ports import CloudPorts
-from local.serving import serve
 
-SECONDS = 5.0
-CONCURRENT = 16
-BODY: dict[str, Any] = {
-    "model": "demo-1",
-    "max_tokens": 64,
-    "messages": [{"role": "user", "content": "Say what you are."}],
-}
+WARM_UP = 1.0
+IDLE_STREAMS = 250
+BARE = "limit: bare ASGI + aiohttp + one Redis call"
+WORKER = "ours, in Microsoft's Functions worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    name: str
+    workers: int
+    stream: bool = False
+    delayed: bool = False
+
+
+CASES = (
+    Case("json-1", 1),
+    Case("json-32", 32),
+    Case("sse-1", 1, stream=True),
+    Case("sse-32", 32, stream=True),
+    Case("json-32-100ms", 32, delayed=True),
+)
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="a second per case, without the peers that install much")
+    parser.add_argument("--only", metavar="TEXT", help="the subjects with TEXT in their name")
+    parser.add_argument("--serve", choices=SERVED, help="serve one end (used by the benchmark itself)")
+    parser.add_argument("--port", type=int)
+    parser.add_argument("--upstream")
+    parser.add_argument("--redis")
+    options = parser.parse_args()
+    if options.serve:
+        SERVED[options.serve](options)
+        return
+    leave_first_core()
     with tempfile.TemporaryDirectory(prefix="kanban-bench-") as folder:
-        report("llm", asyncio.run(_run(Path(folder))))
+        report("llm", asyncio.run(_Bench(Path(folder), options.quick, options.only or "").run()))
 
 
-async def _run(folder: Path) -> list[Row]:
-    cloud = LocalCloud(folder / "data", CloudPorts.free(), model_delay=0)
-    async with cloud, Client(cloud.api_url) as client, aiohttp.ClientSession() as session:
-        await client.sign_in("ada@contoso.test")
-        key = await _team_key(client, cloud.data)
-        upstream = f"http://127.0.0.1:{cloud.ports.model}/v1/messages"
-        async with serve(_pass_through(session, upstream)) as bare:
-            subjects = {
-                OURS: f"{cloud.api_url}/api/v1/messages",
-                "limit: bare Starlette + aiohttp": f"{bare}/v1/messages",
-                "limit: the demo model itself": upstream,
-            }
-            return [row for subject, url in subjects.items() for row in await _measure(session, subject, url, key)]
+class _Bench:
+    def __init__(self, folder: Path, quick: bool, only: str) -> None:
+        self._folder, self._quick, self._only = folder, quick, only
+        self._seconds = 1.0 if quick else 5.0
+        self._upstream_port = free_port()
+        self._upstream = f"http://127.0.0.1:{self._upstream_port}"
+
+    async def run(self) -> list[Row]:
+        argv = _serve("upstream", "--port", str(self._upstream_port))
+        async with self._child("upstream", argv, self._upstream_port):
+            rows = await self._direct()
+            async with self._cloud() as cloud, Client(cloud.api_url) as client:
+                await client.sign_in("ada@contoso.test")
+                key = await _team_key(client, cloud.data)
+                for name, make in self._subjects(cloud, key).items():
+                    if self._only.lower() in name.lower():
+                        rows += await self._subject(name, make)
+        return rows
+
+    def _cloud(self) -> LocalCloud:
+        environ = dict(os.environ) | {"ANTHROPIC_BASE_URL": self._upstream, "ANTHROPIC_API_KEY": "sk-bench"}
+        return LocalCloud(self._folder / "data", CloudPorts.free(), environ)
+
+    def _subjects(self, cloud: LocalCloud, key: str) -> dict[str, Callable[[], Awaitable[Subject]]]:
+        """Ours twice: as the gateway's own process, and behind the worker that Azure runs."""
+        path, headers = "/api/v1/messages", {"x-api-key": key, "anthropic-version": "2023-06-01"}
+
+        async def ours() -> Subject:
+            port = free_port()
+            return Subject(OURS, _serve("ours", "--port", str(port)), port, headers, path, cloud.settings)
+
+        async def worker() -> Subject:
+            port = free_port()
+            argv = [sys.executable, "-m", "tests.contracts.worker_host", str(ROOT), str(port)]
+            return Subject(WORKER, argv, port, headers, path, cloud.settings)
+
+        async def bare() -> Subject:
+            port = free_port()
+            argv = _serve("bare", "--port", str(port), "--upstream", self._upstream, "--redis", cloud.valkey.url)
+            return Subject(BARE, argv, port)
+
+        def peer(make: Callable[[Path, int, str], Awaitable[Subject]]) -> Callable[[], Awaitable[Subject]]:
+            return lambda: make(self._folder, free_port(), self._upstream)
+
+        found = {OURS: ours, BARE: bare, "nginx": peer(llm_peers.nginx)}
+        if not self._quick or self._only:
+            found |= {WORKER: worker, "Portkey": peer(llm_peers.portkey), "LiteLLM": peer(llm_peers.litellm)}
+        return found
+
+    async def _direct(self) -> list[Row]:
+        """What the load and the model service can do without anything between."""
+        subject = Subject("limit: no gateway", [], self._upstream_port)
+        return [row for case in CASES for row in await self._case(subject, case)]
+
+    async def _subject(self, name: str, make: Callable[[], Awaitable[Subject]]) -> list[Row]:
+        """Its rows; where it cannot run, one with the reason."""
+        try:
+            subject = await make()
+            env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | dict(subject.env)
+            began = time.perf_counter()
+            async with self._child(name.split()[0], subject.argv, subject.port, env, first_core=True) as child:
+                await llm_wire.once(subject.port, _request(subject, CASES[0]))
+                cold = time.perf_counter() - began
+                rows = [row for case in CASES for row in await self._case(subject, case)]
+                rows.append(Row("at rest", subject.name, "cold_s", cold, "s"))
+                rows.append(Row("after all of it", subject.name, "rss_mb", _rss_mb(child.pid), "MB"))
+                return [*rows, await self._idle(subject, child.pid)]
+        except (Missing, ChildFailed, RuntimeError, OSError, ExceptionGroup) as error:
+            return [Row(CASES[0].name, name, "rps", None, f"{error}"[:300])]
+
+    async def _idle(self, subject: Subject, pid: int) -> Row:
+        sent = _request(subject, Case("", 1, stream=True), llm_wire.SILENT)
+        async with llm_wire.idle(subject.port, sent, IDLE_STREAMS):
+            return Row(f"{IDLE_STREAMS} idle streams", subject.name, "rss_mb", _rss_mb(pid), "MB")
+
+    async def _case(self, subject: Subject, case: Case) -> list[Row]:
+        sent = _request(subject, case)
+        await llm_wire.load(subject.port, sent, case.workers, WARM_UP)
+        timings = await llm_wire.load(subject.port, sent, case.workers, self._seconds)
+        whole = sorted(timing.whole * 1000 for timing in timings)
+        figures = {
+            "rps": (len(timings) / self._seconds, "req/s"),
+            "p50_ms": (statistics.median(whole), "ms"),
+            "p95_ms": (whole[int(len(whole) * 0.95)], "ms"),
+            "p99_ms": (whole[int(len(whole) * 0.99)], "ms"),
+            "ttfb_p50_ms": (statistics.median(timing.first * 1000 for timing in timings), "ms"),
+        }
+        return [Row(case.name, subject.name, metric, value, unit) for metric, (value, unit) in figures.items()]
+
+    def _child(
+        self, name: str, argv: list[str], port: int, env: Mapping[str, str] | None = None, *, first_core: bool = False
+    ) -> Child:
+        pinned = ["taskset", "-c", "0", *argv] if first_core else argv
+        return Child(
+            name,
+            pinned,
+            env or dict(os.environ),
+            self._folder / f"{name}.log",
+            lambda: accepts_connections(port),
+            cwd=ROOT,
+            start_timeout=120,
+        )
+
+
+def _request(subject: Subject, case: Case, max_tokens: int = 64) -> bytes:
+    headers = {"anthropic-version": "2023-06-01"} | dict(subject.headers)
+    content = llm_wire.body(stream=case.stream, max_tokens=llm_wire.DELAYED if case.delayed else max_tokens)
+    return llm_wire.request(subject.path, subject.port, headers, content)
+
+
+def _rss_mb(pid: int) -> float:
+    process = psutil.Process(pid)
+    return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1024**2
+
+
+def _serve(what: str, *options: str) -> list[str]:
+    return [sys.executable, "-m", "bench.llm", "--serve", what, *options]
 
 
 async def _team_key(client: Client, data: Path) -> str:
@@ -54,43 +193,49 @@ async def _team_key(client: Client, data: Path) -> str:
     return (data / "secrets" / f"llm-key-{started['team']['id']}").read_text()
 
 
-def _pass_through(session: aiohttp.ClientSession, upstream: str) -> Starlette:
-    async def forward(request: Request) -> Response:
-        async with session.post(upstream, data=await request.body(), headers=_headers("x")) as answer:
-            return Response(await answer.read(), answer.status, media_type="application/json")
-
-    return Starlette(routes=[Route("/v1/messages", forward, methods=["POST"])])
+def _serve_upstream(options: argparse.Namespace) -> None:
+    asyncio.run(llm_wire.serve_upstream(options.port))
 
 
-async def _measure(session: aiohttp.ClientSession, subject: str, url: str, key: str) -> list[Row]:
-    alone = await _load(session, url, key, 1)
-    many = await _load(session, url, key, CONCURRENT)
-    return [
-        Row("JSON, one at a time", subject, "p50", statistics.median(alone) * 1000, "ms"),
-        Row(f"JSON, {CONCURRENT} concurrent", subject, "rate", len(many) / SECONDS, "req/s"),
-    ]
+def _serve_ours(options: argparse.Namespace) -> None:
+    """The API as the function app serves it, without triggers: what Azure scales for HTTP alone."""
+    from functions.api import create_api
+    from functions.context import platform
+
+    uvicorn.run(create_api(platform), port=options.port, log_level="warning", access_log=False)
 
 
-async def _load(session: aiohttp.ClientSession, url: str, key: str, workers: int) -> list[float]:
-    """Seconds of every answer within the time; raises for any answer but 200."""
-    times: list[float] = []
-    end = time.perf_counter() + SECONDS
+def _serve_bare(options: argparse.Namespace) -> None:
+    """As little as a gateway in Python can do: count a request in Redis, pass it on and back."""
+    import aiohttp
+    import redis.asyncio
 
-    async def work() -> None:
-        while time.perf_counter() < end:
-            began = time.perf_counter()
-            async with session.post(url, json=BODY, headers=_headers(key)) as answer:
-                answer.raise_for_status()
-                await answer.read()
-            times.append(time.perf_counter() - began)
+    made: list[tuple[aiohttp.ClientSession, Any]] = []
 
-    await asyncio.gather(*(work() for _ in range(workers)))
-    return times
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] != "http":
+            return
+        if not made:
+            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
+            made.append((session, redis.asyncio.from_url(options.redis)))
+        session, counters = made[0]
+        content, more = b"", True
+        while more:
+            part = await receive()
+            content, more = content + part.get("body", b""), part.get("more_body", False)
+        await counters.incr("bench")
+        headers = {name.decode(): value.decode() for name, value in scope["headers"] if name != b"host"}
+        async with session.post(options.upstream + scope["path"], data=content, headers=headers) as answer:
+            kind = answer.headers["content-type"].encode()
+            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
+            async for chunk in answer.content.iter_any():
+                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    uvicorn.run(app, port=options.port, log_level="warning", access_log=False)
 
 
-def _headers(key: str) -> dict[str, str]:
-    return {"x-api-key": key, "anthropic-version": "2023-06-01", "content-type": "application/json"}
-
+SERVED = {"upstream": _serve_upstream, "ours": _serve_ours, "bare": _serve_bare}
 
 if __name__ == "__main__":
     main()

@@ -20,6 +20,7 @@ from functions import (
     boards,
     cards,
     health,
+    keys,
     llm,
     realtime,
     runs,
@@ -35,7 +36,7 @@ from shared.core.log import Log, correlation
 
 log = Log(__name__)
 
-AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, llm, usage, realtime, health)
+AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, llm, keys, usage, realtime, health)
 PROBLEM = "https://kanban-platform.dev/problems/"
 REQUEST_ID = "x-request-id"
 _MOST_ERRORS = 20

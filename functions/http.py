@@ -19,6 +19,7 @@ AREAS = {
     "runs": "runs/{*path}",
     "agents": "agents/{*path}",
     "llm": "v1/{*path}",
+    "usage_report": "usage",
     "incidents": "incidents/{*path}",
     "realtime": "realtime/{*path}",
     "health": "health",

@@ -53,6 +53,7 @@ from shared.core.store import Store
 from shared.llm import routes
 from shared.llm.books import Books
 from shared.llm.gateway import Gateway
+from shared.llm.key_service import KeyService
 from shared.llm.keys import Keys
 from shared.llm.ledger import Ledger
 from shared.llm.routes import Provider, Routes
@@ -60,6 +61,7 @@ from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
 from shared.llm.steps import LlmSteps
 from shared.llm.upstream import Upstream
+from shared.llm.usage_service import UsageService
 from shared.tasks.deletions import Deletions
 from shared.tasks.plans import Steps, plans
 from shared.tasks.runner import Runner
@@ -118,6 +120,8 @@ class Platform:
     webhooks: WebhookService
     llm: Gateway
     books: Books
+    keys: KeyService
+    usage_reports: UsageService
     usage: UsageRecorder
     access: Access
     incidents: Incidents
@@ -329,6 +333,8 @@ def build(settings: Settings, ports: Ports) -> Platform:
         webhooks=WebhookService(store, ports.secrets, ports.signer, ports.sender, ports.queues),
         llm=Gateway(keys, books, router, ports.clock),
         books=books,
+        keys=KeyService(keys, ports.documents, boards, access, ports.clock),
+        usage_reports=UsageService(ports.documents, boards, access, ports.clock),
         usage=usage,
         access=access,
         incidents=Incidents(ports.documents, ports.queues, ports.clock),

@@ -1,11 +1,9 @@
 """Boards and cards as requested and shown."""
 
-import re
 from dataclasses import dataclass
-from datetime import date
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, Field
 
 from shared.core.boards import ChecklistItem
 from shared.core.resources import (
@@ -15,22 +13,14 @@ from shared.core.resources import (
     CardSummary,
     ColumnKind,
     Comment,
+    Day,
     Reference,
     Request,
     RunResult,
 )
 
-
-def _day(value: object) -> object:
-    """Dates are text: a number would be taken for seconds, and a moment for its day."""
-    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
-        raise ValueError("a date like 2026-11-25 is needed")
-    return value
-
-
 type Label = Annotated[str, LINE, Field(min_length=1, max_length=40), COMPOSED]
 type Title = Annotated[str, LINE, Field(min_length=1, max_length=200), COMPOSED]
-type Day = Annotated[date, BeforeValidator(_day), Field(strict=False)]
 MAX_BODY = 64_000
 
 

@@ -19,6 +19,7 @@ class Action(StrEnum):
     STOP_AGENT = "stop_agent"
     MANAGE_MEMBERS = "manage_members"
     MANAGE_OWNERS = "manage_owners"
+    MANAGE_KEYS = "manage_keys"
     MANAGE_TEAM = "manage_team"
     DELETE_TEAM = "delete_team"
 
@@ -31,7 +32,7 @@ _MEMBER = _VIEWER | {
     Action.STOP_AGENT,
     Action.EDIT_BOARD,
 }
-_ADMIN = _MEMBER | {Action.MANAGE_MEMBERS, Action.MANAGE_TEAM}
+_ADMIN = _MEMBER | {Action.MANAGE_MEMBERS, Action.MANAGE_KEYS, Action.MANAGE_TEAM}
 _OWNER = _ADMIN | {Action.MANAGE_OWNERS, Action.DELETE_TEAM}
 
 PERMISSIONS: dict[Role, frozenset[Action]] = {

@@ -1,6 +1,8 @@
 """The nouns several rooms share, in the shape that the API and the events show them."""
 
+import re
 import unicodedata
+from datetime import date
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
@@ -35,6 +37,16 @@ def _whole(number: object) -> object:
 
 
 WHOLE = BeforeValidator(_whole)
+
+
+def _day(value: object) -> object:
+    """Dates are text: a number would be taken for seconds, and a moment for its day."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value):
+        raise ValueError("a date like 2026-11-25 is needed")
+    return value
+
+
+type Day = Annotated[date, BeforeValidator(_day), Field(strict=False)]
 
 type Reference = Annotated[str, StringConstraints(max_length=100)]
 """What names something else, such as an id or an address part: no longer than any that there is."""

@@ -19,7 +19,7 @@ _SPANS: dict[str, tuple[Span, str, str]] = {
 
 
 def of_key(record: KeyRecord) -> Iterator[Allowance]:
-    subject = f"key/{record.key_id}"
+    subject = f"key/{record.account}"
     yield from _rates(subject, "key", record.rates)
     yield from _budget(subject, "key", record.budget)
 

@@ -13,6 +13,7 @@ from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
 from shared.core.ports import ANY, Delete, Doc, Documents, Json, Put, Secrets, Tokens
 from shared.core.resources import RUN_OVER
 from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
+from shared.core.teams import team_partition
 from shared.llm import allowances
 from shared.llm.models import Caller, KeyRecord, Scope, TeamLimits
 from shared.llm.upstream import Headers
@@ -169,8 +170,10 @@ class Keys:
 
     async def _by_key(self, key_hash: str) -> _Known:
         record = await self._usable(key_hash)
+        if record.scope.kind == "person":
+            await self._refuse_strangers(record.scope.id, record.team_id)
         sandbox_id = record.scope.id if record.scope.kind == "sandbox" else None
-        caller = Caller(record.team_id, record.key_id, sandbox_id=sandbox_id)
+        caller = Caller(record.team_id, record.account, sandbox_id=sandbox_id)
         return await self._known_as(caller, record)
 
     async def _by_token(self, token: str) -> _Known:
@@ -180,7 +183,7 @@ class Keys:
             raise Unauthenticated("This run token names a key of another team. Start the run again.")
         await self._refuse_ended(run["sub"])
         cap = allowances.of_run(run["sub"], run["cap"])
-        caller = Caller(record.team_id, record.key_id, run["sub"], run["card_id"], allowances=(cap,))
+        caller = Caller(record.team_id, record.account, run["sub"], run["card_id"], allowances=(cap,))
         return await self._known_as(caller, record)
 
     async def _known_as(self, caller: Caller, record: KeyRecord) -> _Known:
@@ -198,6 +201,12 @@ class Keys:
         doc = await self._documents.get(board_partition(ids.scope_of(run_id, "run")), run_key(run_id))
         if doc is None or doc.body["status"] in RUN_OVER:
             raise Unauthenticated("This run is over. Its token asks no model any more; retry the run for a new one.")
+
+    async def _refuse_strangers(self, user_id: str, team_id: str) -> None:
+        member = await self._documents.get(team_partition(team_id), f"member/{user_id}")
+        user = await self._documents.get(f"portal/user/{user_id}", "user")
+        if member is None or user is None or user.body.get("disabled"):
+            raise Unauthenticated("Whoever this key was made for is no longer there. Ask for a key of your own.")
 
     async def _usable(self, key_hash: str) -> KeyRecord:
         record = await self._by_hash(key_hash)

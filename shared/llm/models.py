@@ -92,10 +92,16 @@ class KeyRecord(Resource):
     created_by: str = ""
     expires_at: str | None = None
     replaced_by: str | None = None
+    counts_as: str | None = None
+    """The first key of those that took each other's place: budgets and usage go on under its id."""
     disabled: bool = False
     models: list[str] | None = None
     rates: RateLimits = RateLimits()
     budget: Budget = Budget()
+
+    @property
+    def account(self) -> str:
+        return self.counts_as or self.key_id
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ async def furnished(cloud: LocalCloud, person: Person, name: str) -> Place:
             "user_id": person.id,
             "invitation_id": invitation["id"],
             "token_id": token["id"],
+            "key_id": (await person.get(f"/api/teams/{team_id}/keys"))["items"][0]["id"],
             "token": invitation["url"].rpartition("/")[2],
             "agent_id": (await person.get(f"/api/boards/{board_id}"))["board"]["agents"]["agent_id"],
             "incident_id": await given_up(cloud),
@@ -252,6 +253,8 @@ class Matrix:
             case "invitation":
                 made = await owner.post(f"/api/teams/{place.team}/invitations", {"role": "viewer"})
                 return {"invitation_id": made["id"]}
+            case "key":
+                return {"key_id": (await owner.post(f"/api/teams/{place.team}/keys", {"name": "Fresh"}))["id"]}
             case "token":
                 return {"token_id": (await owner.post("/api/auth/tokens", {"name": "Fresh"}))["id"]}
             case "team" | "workspace":

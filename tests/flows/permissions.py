@@ -8,7 +8,7 @@ from shared.core.permissions import Action, Role, allows
 
 type Kind = Literal["nobody", "person", "run", "key", "forged"]
 type Fresh = Literal[
-    "card", "trashed card", "column", "member", "invitation", "token", "oneself", "incident", "team", "workspace"
+    "card", "trashed card", "column", "member", "invitation", "token", "key", "oneself", "incident", "team", "workspace"
 ]
 
 
@@ -131,6 +131,14 @@ OPERATIONS: dict[str, Rule] = {
     "GET /api/teams/{team_id}": of_team(Action.READ),
     "DELETE /api/teams/{team_id}": Rule("team", 409, Action.DELETE_TEAM, admins_too=True),
     "GET /api/teams/{team_id}/usage": of_team(Action.READ),
+    "GET /api/usage": signed_in(),
+    "GET /api/teams/{team_id}/keys": of_team(Action.MANAGE_KEYS),
+    "POST /api/teams/{team_id}/keys": of_team(Action.MANAGE_KEYS, 201, {"name": "Mine"}),
+    "PATCH /api/teams/{team_id}/keys/{key_id}": of_team(Action.MANAGE_KEYS, 200, {"name": "Mine"}, "key"),
+    "POST /api/teams/{team_id}/keys/{key_id}/rotate": of_team(Action.MANAGE_KEYS, 201, {}, "key"),
+    "DELETE /api/teams/{team_id}/keys/{key_id}": of_team(Action.MANAGE_KEYS, 204, fresh="key"),
+    "GET /api/teams/{team_id}/limits": of_team(Action.READ),
+    "PUT /api/teams/{team_id}/limits": of_team(Action.MANAGE_KEYS, 200, {}),
     "GET /api/teams/{team_id}/members": of_team(Action.READ),
     "PATCH /api/teams/{team_id}/members/{user_id}": of_team(Action.MANAGE_MEMBERS, 200, {"role": "member"}, "member"),
     "DELETE /api/teams/{team_id}/members/{user_id}": of_team(Action.MANAGE_MEMBERS, 204, fresh="member"),

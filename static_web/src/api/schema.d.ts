@@ -919,6 +919,89 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/teams/{team_id}/keys": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** List Keys */
+        get: operations["list_keys_api_teams__team_id__keys_get"];
+        put?: never;
+        /**
+         * Create Key
+         * @description The answer is the only one that holds the key.
+         */
+        post: operations["create_key_api_teams__team_id__keys_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teams/{team_id}/keys/{key_id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Revoke Key
+         * @description It holds everywhere within five seconds.
+         */
+        delete: operations["revoke_key_api_teams__team_id__keys__key_id__delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Change Key
+         * @description It holds everywhere within five seconds.
+         */
+        patch: operations["change_key_api_teams__team_id__keys__key_id__patch"];
+        trace?: never;
+    };
+    "/api/teams/{team_id}/keys/{key_id}/rotate": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Rotate Key
+         * @description A new key with the same settings, budgets and usage; the old one is good until the overlap is over.
+         */
+        post: operations["rotate_key_api_teams__team_id__keys__key_id__rotate_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/teams/{team_id}/limits": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Get Limits */
+        get: operations["get_limits_api_teams__team_id__limits_get"];
+        /** Set Limits */
+        put: operations["set_limits_api_teams__team_id__limits_put"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/teams/{team_id}/usage": {
         parameters: {
             query?: never;
@@ -928,6 +1011,26 @@ export interface paths {
         };
         /** Get Team Usage */
         get: operations["get_team_usage_api_teams__team_id__usage_get"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/usage": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Get Usage
+         * @description Of all teams of the caller, or those that are asked for.
+         */
+        get: operations["get_usage_api_usage_get"];
         put?: never;
         post?: never;
         delete?: never;
@@ -1207,6 +1310,15 @@ export interface components {
             board: components["schemas"]["Board"];
             /** Cards */
             cards: components["schemas"]["CardSummary"][];
+        };
+        /**
+         * Budget
+         * @description Most that may be spent, in USD, in a calendar day or month (UTC) or ever; None: no limit.
+         */
+        Budget: {
+            day_usd?: components["schemas"]["Money"] | null;
+            month_usd?: components["schemas"]["Money"] | null;
+            total_usd?: components["schemas"]["Money"] | null;
         };
         /** Card */
         Card: {
@@ -1577,6 +1689,40 @@ export interface components {
             /** Token */
             token: string;
         };
+        /**
+         * CreatedKey
+         * @description Shown this once: only a hash of `key` is kept.
+         */
+        CreatedKey: {
+            /** Id */
+            id: string;
+            /** Team Id */
+            team_id: string;
+            /** Name */
+            name: string;
+            scope: components["schemas"]["Scope"];
+            /** Begins With */
+            begins_with: string;
+            /** Own */
+            own: boolean;
+            /** Created At */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Replaced By */
+            replaced_by: string | null;
+            /** Disabled */
+            disabled: boolean;
+            /** Models */
+            models: string[] | null;
+            rates: components["schemas"]["RateLimits"];
+            budget: components["schemas"]["Budget"];
+            usage: components["schemas"]["Usage"];
+            /** Key */
+            key: string;
+        };
         /** Format: date */
         Day: string;
         /**
@@ -1588,6 +1734,7 @@ export interface components {
             date: string;
             usage: components["schemas"]["Usage"];
         };
+        Days: number;
         /** DeletedData */
         DeletedData: {
             /** Team Id */
@@ -1650,6 +1797,8 @@ export interface components {
             /** Patch */
             patch: string | null;
         };
+        /** @enum {string} */
+        Dimension: "day" | "team" | "workspace" | "card" | "run" | "model" | "key";
         Event: components["schemas"]["TaskEvent"] | components["schemas"]["ProvisionedEvent"] | components["schemas"]["DeletedEvent"] | components["schemas"]["CardEvent"] | components["schemas"]["CommentEvent"] | components["schemas"]["BoardEvent"] | components["schemas"]["RunEvent"] | components["schemas"]["ProgressEvent"] | components["schemas"]["UsageEvent"];
         /**
          * EventPage
@@ -1787,7 +1936,59 @@ export interface components {
         Json: {
             [key: string]: unknown;
         };
+        /**
+         * Key
+         * @description A virtual key, without itself. `own`: the team's, which its agents use and nobody sees.
+         */
+        Key: {
+            /** Id */
+            id: string;
+            /** Team Id */
+            team_id: string;
+            /** Name */
+            name: string;
+            scope: components["schemas"]["Scope"];
+            /** Begins With */
+            begins_with: string;
+            /** Own */
+            own: boolean;
+            /** Created At */
+            created_at: string;
+            /** Created By */
+            created_by: string;
+            /** Expires At */
+            expires_at: string | null;
+            /** Replaced By */
+            replaced_by: string | null;
+            /** Disabled */
+            disabled: boolean;
+            /** Models */
+            models: string[] | null;
+            rates: components["schemas"]["RateLimits"];
+            budget: components["schemas"]["Budget"];
+            usage: components["schemas"]["Usage"];
+        };
+        /**
+         * KeyChanges
+         * @description What is left out stays as it is.
+         */
+        KeyChanges: {
+            name?: components["schemas"]["KeyName"] | null;
+            /** Disabled */
+            disabled?: boolean | null;
+            models?: components["schemas"]["Models"] | null;
+            expires_in_days?: components["schemas"]["Days"] | null;
+            rates?: components["schemas"]["RateLimits"] | null;
+            budget?: components["schemas"]["Budget"] | null;
+        };
+        /** KeyList */
+        KeyList: {
+            /** Items */
+            items: components["schemas"]["Key"][];
+        };
+        KeyName: string;
         Label: string;
+        Limit: number;
         /** Member */
         Member: {
             /** User Id */
@@ -1805,6 +2006,8 @@ export interface components {
             /** Items */
             items: components["schemas"]["Member"][];
         };
+        Models: string[];
+        Money: number;
         /** NewApiToken */
         NewApiToken: {
             /** Name */
@@ -1850,6 +2053,20 @@ export interface components {
              */
             expires_in_days: number;
         };
+        /**
+         * NewKey
+         * @description `scope`: whom it is for; the team when left out. `models`: the only ones it may ask; any when left out.
+         */
+        NewKey: {
+            name: components["schemas"]["KeyName"];
+            scope?: components["schemas"]["Scope"] | null;
+            models?: components["schemas"]["Models"] | null;
+            expires_in_days?: components["schemas"]["Days"] | null;
+            /** @default {} */
+            rates: components["schemas"]["RateLimits"];
+            /** @default {} */
+            budget: components["schemas"]["Budget"];
+        };
         /** NewTeam */
         NewTeam: {
             /** Name */
@@ -1864,6 +2081,26 @@ export interface components {
             name: string;
             /** Import Url */
             import_url?: string | null;
+        };
+        /**
+         * Outcomes
+         * @description What the money was spent for. `cost_per_merged_pull_request_usd` is null while nothing opens pull requests.
+         */
+        Outcomes: {
+            /** Runs */
+            runs: number;
+            /** Runs Succeeded */
+            runs_succeeded: number;
+            /** Cards Done */
+            cards_done: number;
+            /** Cost Per Successful Run Usd */
+            cost_per_successful_run_usd: number | null;
+            /** Cost Per Done Card Usd */
+            cost_per_done_card_usd: number | null;
+            /** Merged Pull Requests */
+            merged_pull_requests: number | null;
+            /** Cost Per Merged Pull Request Usd */
+            cost_per_merged_pull_request_usd: number | null;
         };
         /** PreviousRun */
         PreviousRun: {
@@ -2009,6 +2246,16 @@ export interface components {
             data: components["schemas"]["ProvisionedData"];
         };
         /**
+         * RateLimits
+         * @description Most per minute, and most streams at a time; None: no limit.
+         */
+        RateLimits: {
+            requests_per_minute?: components["schemas"]["Limit"] | null;
+            input_tokens_per_minute?: components["schemas"]["Limit"] | null;
+            output_tokens_per_minute?: components["schemas"]["Limit"] | null;
+            concurrent_streams?: components["schemas"]["Limit"] | null;
+        };
+        /**
          * RealtimeConnection
          * @description `url` opens a connection within five minutes; negotiate anew for the next one.
          */
@@ -2043,6 +2290,17 @@ export interface components {
         /** RoleChange */
         RoleChange: {
             role: components["schemas"]["Role"];
+        };
+        /**
+         * Rotation
+         * @description `overlap_hours`: how long the old key is good beside the new one.
+         */
+        Rotation: {
+            /**
+             * Overlap Hours
+             * @default 24
+             */
+            overlap_hours: number;
         };
         /**
          * Run
@@ -2083,6 +2341,8 @@ export interface components {
              *       "cache_read_tokens": 0,
              *       "cache_write_tokens": 0,
              *       "requests": 0,
+             *       "failed_requests": 0,
+             *       "unpriced_requests": 0,
              *       "cost_usd": 0
              *     }
              */
@@ -2256,6 +2516,16 @@ export interface components {
             card_id: string | null;
             usage: components["schemas"]["Usage"];
         };
+        /**
+         * Scope
+         * @description Whom a key is for.
+         */
+        Scope: {
+            kind: components["schemas"]["ScopeKind"];
+            id: components["schemas"]["Reference"];
+        };
+        /** @enum {string} */
+        ScopeKind: "team" | "workspace" | "sandbox" | "agent" | "person";
         /**
          * Session
          * @description `expires_in` is in seconds and is the access token's.
@@ -2448,6 +2718,22 @@ export interface components {
             /** Created At */
             created_at: string;
         };
+        /**
+         * TeamLimits
+         * @description What a team's calls may use together, and each of its cards, sandboxes and runs.
+         */
+        TeamLimits: {
+            /** @default {} */
+            rates: components["schemas"]["RateLimits"];
+            /** @default {} */
+            budget: components["schemas"]["Budget"];
+            /** @default {} */
+            card_budget: components["schemas"]["Budget"];
+            /** @default {} */
+            sandbox_budget: components["schemas"]["Budget"];
+            /** @default {} */
+            run_budget: components["schemas"]["Budget"];
+        };
         /** TeamList */
         TeamList: {
             /** Items */
@@ -2467,6 +2753,8 @@ export interface components {
         /**
          * Usage
          * @description Model usage; `input_tokens` excludes what was read from or written to the cache.
+         *
+         *     `requests` are those the model answered. `cost_usd` is without `unpriced_requests`: their model has no known price.
          */
         Usage: {
             /**
@@ -2494,6 +2782,16 @@ export interface components {
              * @default 0
              */
             requests: number;
+            /**
+             * Failed Requests
+             * @default 0
+             */
+            failed_requests: number;
+            /**
+             * Unpriced Requests
+             * @default 0
+             */
+            unpriced_requests: number;
             /**
              * Cost Usd
              * @default 0
@@ -2546,6 +2844,30 @@ export interface components {
              */
             type: "usage.recorded";
             data: components["schemas"]["UsageData"];
+        };
+        /**
+         * UsageReport
+         * @description Usage of the days `first` to `last` (UTC) by one dimension; all figures of cards and runs are of these days.
+         */
+        UsageReport: {
+            /** First */
+            first: string;
+            /** Last */
+            last: string;
+            group_by: components["schemas"]["Dimension"];
+            total: components["schemas"]["Usage"];
+            /** Rows */
+            rows: components["schemas"]["UsageRow"][];
+            outcomes: components["schemas"]["Outcomes"];
+        };
+        /**
+         * UsageRow
+         * @description What one value of the dimension used; `key` is its id, date or name, empty for calls without.
+         */
+        UsageRow: {
+            /** Key */
+            key: string;
+            usage: components["schemas"]["Usage"];
         };
         /** User */
         User: {
@@ -4700,6 +5022,240 @@ export interface operations {
             };
         };
     };
+    list_keys_api_teams__team_id__keys_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["KeyList"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    create_key_api_teams__team_id__keys_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["NewKey"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    revoke_key_api_teams__team_id__keys__key_id__delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    change_key_api_teams__team_id__keys__key_id__patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["KeyChanges"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Key"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    rotate_key_api_teams__team_id__keys__key_id__rotate_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+                key_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["Rotation"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CreatedKey"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_limits_api_teams__team_id__limits_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamLimits"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    set_limits_api_teams__team_id__limits_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                team_id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TeamLimits"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TeamLimits"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     get_team_usage_api_teams__team_id__usage_get: {
         parameters: {
             query?: never;
@@ -4718,6 +5274,49 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["TeamUsage"];
+                };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    get_usage_api_usage_get: {
+        parameters: {
+            query?: {
+                group_by?: "day" | "team" | "workspace" | "card" | "run" | "model" | "key";
+                /** @description First day (UTC); thirty days when left out */
+                from?: components["schemas"]["Day"] | null;
+                /** @description Last day (UTC); today when left out */
+                to?: components["schemas"]["Day"] | null;
+                format?: "json" | "csv";
+                team_id?: components["schemas"]["Reference"] | null;
+                workspace_id?: components["schemas"]["Reference"] | null;
+                card_id?: components["schemas"]["Reference"] | null;
+                run_id?: components["schemas"]["Reference"] | null;
+                model?: string | null;
+                key_id?: components["schemas"]["Reference"] | null;
+            };
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["UsageReport"];
+                    "text/csv": string;
                 };
             };
             /** @description Any error */

@@ -78,7 +78,8 @@ class UsageRecorder:
         }.values()
         if not fresh:
             return
-        docs = {name: await documents.get(partition, name) for record in fresh for name in _sums_of(record)}
+        names = {name for record in fresh for name in _sums_of(record)}
+        docs = {name: await documents.get(partition, name) for name in names}
         sums: dict[str, Json] = {name: doc.body if doc else {} for name, doc in docs.items()}
         for record in fresh:
             for name, labels in _sums_of(record).items():

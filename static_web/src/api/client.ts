@@ -15,11 +15,19 @@ export const api = {
   get: <Result>(path: string, options?: Options) => request<Result>("GET", path, options),
   post: <Result>(path: string, options?: Options) => request<Result>("POST", path, options),
   patch: <Result>(path: string, options?: Options) => request<Result>("PATCH", path, options),
+  put: <Result>(path: string, options?: Options) => request<Result>("PUT", path, options),
+  /** As it is, for files. */
+  text: async (path: string, options?: Options) => (await authorized("GET", path, options)).text(),
   delete: <Answer = undefined>(path: string) => request<Answer>("DELETE", path),
 };
 
 async function request<Result>(method: string, path: string, options: Options = {}): Promise<Result> {
   if (options.anonymous) return answer<Result>(await send(method, path, options, null));
+  return answer<Result>(await authorized(method, path, options));
+}
+
+/** Throws a Problem for an error of the API. */
+async function authorized(method: string, path: string, options: Options = {}): Promise<Response> {
   const token = await accessToken();
   let response = await send(method, path, options, token);
   if (response.status === 401) {
@@ -27,7 +35,8 @@ async function request<Result>(method: string, path: string, options: Options = 
     if (renewed !== null) response = await send(method, path, options, renewed);
     if (response.status === 401) endSession();
   }
-  return answer<Result>(response);
+  if (!response.ok) throw await Problem.from(response);
+  return response;
 }
 
 async function send(method: string, path: string, options: Options, token: string | null): Promise<Response> {

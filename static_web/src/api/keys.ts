@@ -9,6 +9,9 @@ export const keys = {
   members: (teamId: string) => ["members", teamId] as const,
   invitations: (teamId: string) => ["invitations", teamId] as const,
   invitation: (token: string) => ["invitation", token] as const,
+  modelKeys: (teamId: string) => ["model-keys", teamId] as const,
+  limits: (teamId: string) => ["limits", teamId] as const,
+  usage: (question: Readonly<Record<string, string>>) => ["usage", question] as const,
   task: (id: string) => ["task", id] as const,
   /** The name of what was deleted while its board was known. */
   gone: (boardId: string) => ["gone", boardId] as const,

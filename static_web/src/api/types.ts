@@ -52,6 +52,15 @@ export type Run = Answer<"Run">;
 export type RunStatus = Schemas["RunStatus"];
 export type RunResult = Answer<"RunResult">;
 export type Usage = Answer<"Usage">;
+export type UsageReport = Answer<"UsageReport">;
+export type UsageRow = Answer<"UsageRow">;
+export type Dimension = Schemas["Dimension"];
+export type ModelKey = Answer<"Key">;
+export type CreatedModelKey = Answer<"CreatedKey">;
+export type NewModelKey = Schemas["NewKey"];
+export type TeamLimits = Answer<"TeamLimits">;
+export type RateLimits = Answer<"RateLimits">;
+export type Budget = Answer<"Budget">;
 export type Diff = Answer<"RunDiff">;
 export type DiffFile = Answer<"DiffFile">;
 

@@ -11,7 +11,7 @@ import { ConnectionIndicator } from "./ConnectionIndicator";
 import classes from "./Shell.module.css";
 import { ErrorBoundary } from "./ui/ErrorBoundary";
 import { initials } from "./ui/format";
-import { IconKey, IconLogout } from "./ui/icons";
+import { IconChartBar, IconKey, IconLogout } from "./ui/icons";
 import { Logo } from "./ui/Logo";
 
 export function Shell() {
@@ -68,6 +68,9 @@ function UserMenu() {
             <Menu.Divider />
           </>
         )}
+        <Menu.Item leftSection={<IconChartBar size={16} />} onClick={() => void navigate({ to: "/usage" })}>
+          Usage
+        </Menu.Item>
         <Menu.Item leftSection={<IconKey size={16} />} onClick={() => void navigate({ to: "/settings/tokens" })}>
           API tokens
         </Menu.Item>

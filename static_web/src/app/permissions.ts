@@ -7,6 +7,7 @@ const atLeast = (role: Role, least: Role) => RANK[role] >= RANK[least];
 
 export const mayEdit = (role: Role) => atLeast(role, "member");
 export const mayManageMembers = (role: Role) => atLeast(role, "admin");
+export const mayManageKeys = (role: Role) => atLeast(role, "admin");
 export const mayManageTeam = (role: Role) => atLeast(role, "admin");
 export const mayDelete = (role: Role) => atLeast(role, "owner");
 export const mayManageOwners = (role: Role) => atLeast(role, "owner");

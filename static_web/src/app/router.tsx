@@ -67,6 +67,18 @@ const teamRoute = createRoute({
   component: lazyRouteComponent(() => import("./pages/places"), "Team"),
 });
 
+const modelKeysRoute = createRoute({
+  getParentRoute: () => signedInRoute,
+  path: "/teams/$teamId/keys",
+  component: lazyRouteComponent(() => import("./pages/places"), "ModelKeys"),
+});
+
+const usageRoute = createRoute({
+  getParentRoute: () => signedInRoute,
+  path: "/usage",
+  component: lazyRouteComponent(() => import("./pages/places"), "Usage"),
+});
+
 const boardRoute = createRoute({
   getParentRoute: () => signedInRoute,
   path: "/boards/$boardId",
@@ -105,6 +117,8 @@ export const router = createRouter({
       homeRoute,
       workspaceRoute,
       teamRoute,
+      modelKeysRoute,
+      usageRoute,
       boardRoute.addChildren([cardRoute]),
       runRoute,
       inviteRoute,

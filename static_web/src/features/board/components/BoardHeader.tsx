@@ -4,9 +4,9 @@ import { useNavigate } from "@tanstack/react-router";
 import { useState } from "react";
 
 import type { Board } from "@/api/types";
-import { mayDelete, mayEdit } from "@/app/permissions";
+import { mayDelete, mayEdit, mayManageKeys } from "@/app/permissions";
 import { plural } from "@/app/ui/format";
-import { IconDots, IconGitBranch, IconPlayerStop, IconSearch, IconTag, IconTrash, IconUsers } from "@/app/ui/icons";
+import { IconDots, IconGitBranch, IconKey, IconPlayerStop, IconSearch, IconTag, IconTrash, IconUsers } from "@/app/ui/icons";
 import { notifyDone, notifyError } from "@/app/ui/notify";
 import { stopAgents } from "@/features/teams/api/teams";
 import { MembersModal } from "@/features/teams/components/MembersModal";
@@ -116,6 +116,14 @@ function MoreMenu({ board }: { board: Board }) {
           </ActionIcon>
         </Menu.Target>
         <Menu.Dropdown>
+          {mayManageKeys(board.role) && (
+            <Menu.Item
+              leftSection={<IconKey size={16} />}
+              onClick={() => void navigate({ to: "/teams/$teamId/keys", params: { teamId: board.team_id } })}
+            >
+              Model keys and limits
+            </Menu.Item>
+          )}
           <Menu.Item color="red" leftSection={<IconPlayerStop size={16} />} onClick={() => stop.mutate()}>
             Stop all agents of this team
           </Menu.Item>

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 import orjson
+import pytest
 
 from shared.core import usage
 from shared.core.errors import PlatformError, Unavailable
@@ -71,6 +72,7 @@ async def _sent(*steps: bytes | PlatformError) -> AsyncIterator[bytes]:
         yield step
 
 
+@pytest.mark.timeout(300)
 async def test_sums_over_10_000_random_requests_are_the_model_services_own_count():
     dice = random.Random(11)
     upstream = CountingUpstream(dice)

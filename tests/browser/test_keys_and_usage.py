@@ -1,0 +1,86 @@
+"""A key made in the browser, used by a program, and what it used as people see it."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import httpx
+from playwright.async_api import Page, expect
+
+from tests.browser.test_main_job import new_workspace
+
+SHOTS = os.environ.get("KANBAN_SHOTS", "")
+
+
+async def look(page: Page, name: str) -> None:
+    """Pictures for whoever asks for them: light, dark, narrow. A page that scrolls sideways fails."""
+    for scheme, width in (("light", 1400), ("dark", 1400), ("light", 390)):
+        await page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        await page.set_viewport_size({"width": width, "height": 900})
+        assert await page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), f"{name} at {width}"
+        if SHOTS:
+            await page.wait_for_timeout(400)
+            await page.screenshot(path=Path(SHOTS) / f"{name}-{scheme}-{width}.png", full_page=True)
+    await page.set_viewport_size({"width": 1400, "height": 900})
+
+
+async def test_a_key_is_made_used_limited_and_revoked(visit: Any) -> None:
+    async with visit() as ada:
+        page: Page = ada.page
+        await ada.sign_in("Ada Developer")
+        await page.goto(f"{ada.cloud.web_url}/usage")
+        await expect(page.get_by_role("heading", name="Usage")).to_be_visible()
+        await page.goto(ada.cloud.web_url)
+        await new_workspace(ada, "Paid for")
+        await page.get_by_role("button", name="More actions for this board").click()
+        await page.get_by_role("menuitem", name="Model keys and limits").click()
+        await expect(page.get_by_text("Shown to nobody")).to_be_visible()
+        await page.get_by_role("button", name="New key").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Name").fill("Build server")
+        await dialog.get_by_label("Key: per day").fill("2")
+        await look(page, "new-key")
+        await dialog.get_by_role("button", name="Create key").click()
+        key = (await dialog.get_by_test_id("model-key").inner_text()).strip()
+        await dialog.get_by_role("button", name="Done").click()
+        row = page.get_by_role("row").filter(has_text="Build server")
+        await expect(row).to_contain_text("$2 per day")
+        assert key not in await page.content()
+
+        async with httpx.AsyncClient(base_url=f"{ada.cloud.api_url}/api/v1", headers={"x-api-key": key}) as program:
+            asked = {"model": "demo-1", "max_tokens": 64, "messages": [{"role": "user", "content": "Hello"}]}
+            assert (await program.post("/messages", json=asked)).status_code == 200
+
+            await page.get_by_label("Each card: in total").fill("1.5")
+            await page.get_by_role("button", name="Save limits").click()
+            await expect(page.get_by_text("within five seconds")).to_be_visible()
+            await look(page, "keys")
+
+            await page.get_by_role("button", name="Actions for Build server").click()
+            await page.get_by_role("menuitem", name="Revoke").click()
+            await page.get_by_role("dialog").get_by_role("button", name="Revoke").click()
+            await expect(row).to_have_count(0)
+            assert (await program.post("/messages", json=asked)).status_code == 401
+
+        await page.goto(f"{ada.cloud.web_url}/usage")
+        await page.get_by_role("combobox", name="Team").or_(page.get_by_label("Team")).first.click()
+        await page.get_by_role("option", name="Paid for").click()
+        await page.get_by_role("combobox", name="Group by").or_(page.get_by_label("Group by")).first.click()
+        await page.get_by_role("option", name="Model").click()
+        await expect(page.get_by_role("row").filter(has_text="demo-1")).to_contain_text("$0.00", timeout=30_000)
+        await look(page, "usage")
+        async with page.expect_download() as downloading:
+            await page.get_by_role("button", name="Download CSV").click()
+        saved = Path(await (await downloading.value).path()).read_text()
+        assert saved.splitlines()[0].startswith("model,input_tokens")
+        assert saved.splitlines()[1].startswith("demo-1,")
+        assert ada.complaints == []
+
+
+async def test_somebody_without_usage_is_told_how_to_begin(visit: Any) -> None:
+    async with visit() as grace:
+        await grace.sign_in("Grace")
+        await grace.page.goto(f"{grace.cloud.web_url}/usage")
+        await expect(grace.page.get_by_text("Nothing was used in these days.")).to_be_visible()
+        await look(grace.page, "usage-empty")
+        assert grace.complaints == []

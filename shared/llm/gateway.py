@@ -16,7 +16,8 @@ from shared.llm.body import Asked, asked
 from shared.llm.books import Books
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter
-from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call
+from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
+from shared.llm.prices import budget_micro_usd
 from shared.llm.routing import Router, whole
 from shared.llm.sse import PING, with_pings
 from shared.llm.upstream import Incoming, NoAnswer, Outgoing
@@ -47,8 +48,7 @@ class Gateway:
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
         caller.check_model(wanted.model)
-        priced_as = self._router.routes.find(wanted.model).targets[0].model or wanted.model
-        bill = Bill(caller, call, priced_as, wanted.max_tokens, self._clock, streamed=wanted.streamed)
+        bill = Bill(caller, call, self._dearest(wanted.model), wanted.max_tokens, self._clock, streamed=wanted.streamed)
         await self._books.admit(bill)
         try:
             async with self._router.open(_outgoing(call, wanted), wanted.model) as routed:
@@ -76,8 +76,9 @@ class Gateway:
     @asynccontextmanager
     async def count_tokens(self, call: Call) -> AsyncGenerator[Answer]:
         """POST /v1/messages/count_tokens, which costs nothing."""
-        await self._keys.authenticate(call.headers)
+        caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
+        caller.check_model(wanted.model)
         async with self._router.open(_outgoing(call), wanted.model) as routed:
             yield await _passed_on(routed.incoming)
 
@@ -107,6 +108,15 @@ class Gateway:
         """Waits until everything used is recorded."""
         await self._books.close()
         await self._router.close()
+
+    def _dearest(self, model: str) -> str:
+        """Whichever target answers, no more than was held is spent."""
+        names = self._router.routes.find(model).names(model)
+        return names[0] if len(names) == 1 else max(names, key=self._price)
+
+    def _price(self, model: str) -> int:
+        million = TokenCounts(input=1_000_000, output=1_000_000)
+        return budget_micro_usd([Share(model, million)], self._clock.now().date())
 
     async def _stream(self, incoming: Incoming, bill: Bill) -> AsyncGenerator[bytes]:
         """Settles before the end is passed on, so that a client's next call meets the raised count."""

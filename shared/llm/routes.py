@@ -85,6 +85,10 @@ class Route(_Strict):
     created_at: str = Field(default="1970-01-01T00:00:00Z", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
     """As the model lists tell it; Anthropic's own is the epoch where it is not known."""
 
+    def names(self, asked: str) -> list[str]:
+        """What the providers call it when a client asks for `asked`."""
+        return list(dict.fromkeys(target.model or asked for target in self.targets))
+
 
 class Routes(_Strict):
     """`models`: what clients ask for -> who answers. A name that ends in `*` stands for all that begin so."""

@@ -74,6 +74,15 @@ class TestFallback:
                 assert (await http.post("/messages", json=ASKED | {"stream": True})).status_code == 200
             assert time.monotonic() - began >= 0.5
 
+    async def test_the_dearest_target_is_what_a_budget_must_have_room_for(self):
+        """Two calls of the first target's model would fit."""
+        targets = [{"provider": "one", "model": "claude-haiku-4-5"}, {"provider": "two", "model": "claude-opus-5"}]
+        async with staged({"one": {}, "two": {}}, targets, cap=20_000) as stage, stage.http() as http:
+            stage.services["one"].script = Script.json(message())
+            stage.services["one"].delay = 0.5
+            calls = [http.post("/messages", json=ASKED | {"max_tokens": 1000}) for _ in range(2)]
+            assert sorted(answer.status_code for answer in await asyncio.gather(*calls)) == [200, 429]
+
 
 class TestModels:
     async def test_an_unknown_model_is_not_found_in_anthropics_words(self):

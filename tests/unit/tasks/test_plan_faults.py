@@ -106,6 +106,7 @@ def _plain(text: str, known: dict[str, str]) -> str:
     text = re.sub(r"[0-9a-f]{64}|(?<=key_TEAM_|ey_SCOPE_)[0-9a-f]{16}", "DIGEST", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z", "TIME", text)
     text = re.sub(r"\b01[0-9a-z]{18}\b", "ID", text)
+    text = re.sub(r"\bkvk_[0-9a-z]{6}\b", "KEY", text)
     return re.sub(r"import-TASK\d-\d", "import", text)
 
 

@@ -136,7 +136,7 @@ class _Bench:
                 rows.append(Row("after all of it", subject.name, "rss_mb", _rss_mb(child.pid), "MB"))
                 return [*rows, await self._idle(subject, child.pid)]
         except (Missing, ChildFailed, RuntimeError, OSError, ExceptionGroup) as error:
-            return [Row(CASES[0].name, name, "rps", None, f"{error}"[:300])]
+            return [Row(CASES[0].name, name, "rps", None, f"{type(error).__name__}: {error}"[:300])]
 
     async def _idle(self, subject: Subject, pid: int) -> Row:
         sent = _request(subject, Case("", 1, stream=True), llm_wire.SILENT)

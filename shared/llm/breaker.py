@@ -1,17 +1,8 @@
 """Leaves a provider alone that keeps failing, and lets one call see whether it is back."""
 
-from collections.abc import Generator
-from contextlib import contextmanager
 from datetime import datetime, timedelta
 
 from shared.core.clock import Clock
-from shared.core.errors import Unavailable
-
-
-class Verdict:
-    """What a call learned of the provider; None: nothing, for instance because the client left."""
-
-    healthy: bool | None = None
 
 
 class Breaker:
@@ -31,22 +22,16 @@ class Breaker:
             return 1
         return max(0, (self._opened + self._pause - self._clock.now()).total_seconds())
 
-    @contextmanager
-    def call(self) -> Generator[Verdict]:
-        """One that may pass. Unavailable is a failure; who else cuts it off has learned nothing."""
-        verdict, probe = Verdict(), self._opened is not None
+    def begin(self) -> bool:
+        """A call that may pass sets out; whether it is the one that tries a provider left alone, for `end`."""
+        probe = self._opened is not None
         self._probing = self._probing or probe
-        try:
-            yield verdict
-        except Unavailable:
-            verdict.healthy = False
-            raise
-        finally:
-            if probe:
-                self._probing = False
-            self._learn(verdict.healthy)
+        return probe
 
-    def _learn(self, healthy: bool | None) -> None:
+    def end(self, probe: bool, healthy: bool | None) -> None:
+        """What the call learned; None: nothing, for instance because the client left."""
+        if probe:
+            self._probing = False
         if healthy:
             self._failures, self._opened = 0, None
         elif healthy is False:

@@ -46,15 +46,24 @@ class _Lane:
         """Raises Unavailable without sending when there is no room, or the provider is left alone."""
         self._require_room()
         self._under_way += 1
+        probe, healthy, learned = self._breaker.begin(), None, False
         try:
-            async with AsyncExitStack() as stack:
-                with self._breaker.call() as verdict:
-                    sent = replace(request, headers=headers.without_betas(request.headers, self._refused))
-                    incoming = await stack.enter_async_context(self._upstream.open(sent))
-                    verdict.healthy = incoming.status < 500
+            async with self._upstream.open(self._without_refused(request)) as incoming:
+                learned = True
+                self._breaker.end(probe, incoming.status < 500)
                 yield incoming
+        except Unavailable:
+            healthy = False
+            raise
         finally:
+            if not learned:
+                self._breaker.end(probe, healthy)
             self._under_way -= 1
+
+    def _without_refused(self, request: Outgoing) -> Outgoing:
+        if not self._refused:
+            return request
+        return replace(request, headers=headers.without_betas(request.headers, self._refused))
 
     def _require_room(self) -> None:
         if wait := self._breaker.wait():
@@ -156,14 +165,14 @@ class Router:
 
     async def _try(self, stack: AsyncExitStack, target: Target, request: Outgoing) -> Incoming:
         """An answer kept open in `stack`; one that may be bettered is read to its end, and frees its room."""
-        attempt = AsyncExitStack()
-        async with attempt:
-            incoming = await attempt.enter_async_context(self._lanes[target.provider].open(request))
-            if _passes(incoming.status):
-                body = await whole(incoming.chunks)
-                return Incoming(incoming.status, incoming.headers, _once(body))
-            stack.push_async_exit(attempt.pop_all())
+        incoming = await stack.enter_async_context(self._lanes[target.provider].open(request))
+        if not _passes(incoming.status):
             return incoming
+        try:
+            body = await whole(incoming.chunks)
+        finally:
+            await stack.aclose()
+        return Incoming(incoming.status, incoming.headers, _once(body))
 
     def _order(self, route: Route) -> list[Target]:
         targets = list(route.targets)

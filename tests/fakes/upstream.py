@@ -100,15 +100,21 @@ class Script:
 
 @dataclass
 class FakeUpstream:
-    """Answers from `scripts` in turn, the last one again and again; an error instead of a script is raised."""
+    """Answers from `scripts` in turn, the last one again and again; an error instead of a script is raised.
+
+    While it is `silent` no answer begins.
+    """
 
     scripts: list[Script | PlatformError]
+    silent: bool = False
     requests: list[Outgoing] = field(default_factory=list)
     ended: int = 0
 
     @asynccontextmanager
     async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
         self.requests.append(request)
+        if self.silent:
+            await asyncio.Event().wait()
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, PlatformError):
             raise script

@@ -218,26 +218,29 @@ class TestCircuit:
     def test_half_open_lets_one_call_through(self):
         clock = ManualClock()
         breaker = Breaker(1, 30, clock)
-        with pytest.raises(Unavailable), breaker.call():
-            raise Unavailable("down")
+        breaker.end(breaker.begin(), healthy=False)
         clock.advance(30)
-        with breaker.call() as verdict:
-            assert breaker.wait() > 0
-            verdict.healthy = True
+        assert breaker.wait() == 0
+        probe = breaker.begin()
+        assert breaker.wait() > 0
+        breaker.end(probe, healthy=True)
         assert breaker.wait() == 0
 
-    def test_a_client_that_leaves_frees_the_probe_and_says_nothing(self):
-        clock = ManualClock()
-        breaker = Breaker(1, 30, clock)
-        with pytest.raises(Unavailable), breaker.call():
-            raise Unavailable("down")
-        clock.advance(30)
-        with pytest.raises(asyncio.CancelledError), breaker.call():
-            raise asyncio.CancelledError
-        assert breaker.wait() == 0
-        with pytest.raises(Unavailable), breaker.call():
-            raise Unavailable("still down")
-        assert breaker.wait() == 30
+    async def test_a_client_that_leaves_frees_the_probe_and_says_nothing(self):
+        stage = Stage([OVERLOADED], [OK], breaker_failures=1, breaker_seconds=30)
+        await stage.ask()
+        stage.clock.advance(30)
+        stage.upstreams["a"].silent = True
+        probing = asyncio.create_task(stage.ask())
+        await asyncio.sleep(0.01)
+        assert (await stage.ask())[0] == "b"
+        probing.cancel()
+        await asyncio.wait({probing})
+        stage.upstreams["a"].silent = False
+        assert stage.asked == "a2 b2"
+        assert (await stage.ask())[0] == "b"
+        assert (await stage.ask())[0] == "b"
+        assert stage.asked == "a3 b4"
 
     @settings(deadline=None)
     @given(calls=st.lists(st.tuples(st.booleans(), st.floats(0, 40)), max_size=60), most=st.integers(1, 4))
@@ -249,8 +252,7 @@ class TestCircuit:
         for healthy, passed in calls:
             assert (breaker.wait() > 0) == (row >= most and clock.now() < shut)
             if breaker.wait() == 0:
-                with breaker.call() as verdict:
-                    verdict.healthy = healthy
+                breaker.end(breaker.begin(), healthy)
                 row = 0 if healthy else row + 1
                 shut = clock.now() + timedelta(seconds=30)
             clock.advance(passed)

@@ -217,7 +217,7 @@ def _serve_bare(options: argparse.Namespace) -> None:
             return
         if not made:
             session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-            made.append((session, redis.asyncio.from_url(options.redis)))
+            made.append((session, redis.asyncio.from_url(options.redis, max_connections=1000)))
         session, counters = made[0]
         content, more = b"", True
         while more:

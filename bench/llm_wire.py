@@ -146,6 +146,7 @@ class _Client(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self.begun.set()
         if self._done and not self._done.done():
             self._done.set_exception(exc or ConnectionError(f"The server hung up after {self._seen[-300:]!r}."))
 
@@ -173,6 +174,7 @@ class _Client(asyncio.Protocol):
             self.begun.set()
         if b" 200 " not in head.split(b"\r\n", 1)[0]:
             self._done.set_exception(RuntimeError(f"{self._seen[:600]!r}"))
+            self.begun.set()
         elif _is_whole(head.lower(), rest):
             self._done.set_result(Timing(self._first - self._began, now - self._began))
 
@@ -209,6 +211,8 @@ async def idle(port: int, sent: bytes, streams: int) -> AsyncGenerator[None]:
     try:
         async with asyncio.timeout(60):
             await asyncio.gather(*(client.begun.wait() for client in opened))
+        if failed := next((call for call in calls if call.done()), None):
+            await failed
         yield
     finally:
         for client in opened:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 
-from shared.core import usage
+from shared.core import ids, usage
 from shared.core.access import Access, Principal
 from shared.core.boards import BoardRepository
 from shared.core.clock import Clock
@@ -21,6 +21,7 @@ from shared.llm.requests import Outcomes, UsageReport, UsageRow
 
 _LONGEST_DAYS = 366
 _DAYS = 30
+_NOWHERE = "It does not exist, or you are not a member of its team."
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ class UsageService:
 
     async def _teams(self, principal: Principal, question: Question) -> list[TeamRecord]:
         if question.team_id is not None:
+            if not ids.is_plain(question.team_id):
+                raise NotFound(_NOWHERE)
             await self._access.require(principal, question.team_id, Action.READ)
             wanted = [question.team_id]
         else:
@@ -86,7 +89,7 @@ class UsageService:
             return found
         found = [team for team in found if team.workspace_id == question.workspace_id]
         if not found:
-            raise NotFound("It does not exist, or you are not a member of its team.")
+            raise NotFound(_NOWHERE)
         return found
 
     async def _cells(self, team: TeamRecord, question: Question, first: str, last: str) -> list[Json]:

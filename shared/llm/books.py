@@ -85,8 +85,8 @@ class Books:
     async def admit(self, bill: Bill) -> None:
         """Holds what the call may cost, until it is settled.
 
-        Raises PaymentRequired at a budget, RateLimited at a limit and when
-        calls under way may use up a budget, Unavailable when nobody can say.
+        Raises PaymentRequired at a budget, RateLimited at a limit and when calls under way may use up a budget,
+        Unavailable when nobody can say.
         """
         try:
             verdict = await self._decided(bill)
@@ -119,7 +119,14 @@ class Books:
         _ignored(self._recording.post("", record))
 
     async def reconcile(self) -> int:
-        """Make records of what processes that died left behind; how many. Called by a timer."""
+        """Make records of what processes that died left behind; how many. Called by a timer, which tries again."""
+        try:
+            return await self._reconciled()
+        except Unavailable as error:
+            log.warning("llm.reconciling_postponed", reason=error.detail)
+            return 0
+
+    async def _reconciled(self) -> int:
         found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
         ops: list[Op] = []
         records: list[Json] = []

@@ -1,0 +1,45 @@
+"""The books when what they lean on is away, and when a process dies."""
+
+from shared.llm.bill import Bill
+from shared.llm.models import Call
+from tests.unit.llm.world import RUN, World, scripted
+
+BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
+
+
+async def bill(world: World) -> Bill:
+    caller = await world.keys.authenticate([("x-api-key", await world.run_token())])
+    request = Call("POST", "/v1/messages", "", [], BODY)
+    return Bill(caller, request, "claude-sonnet-5-5", 100, world.clock, streamed=True)
+
+
+class TestReconcile:
+    async def test_a_call_whose_process_died_ends_as_one_record_of_all_it_may_have_used(self):
+        world, _ = scripted()
+        lost, survivor = await bill(world), world.another_books()
+        await world.books.admit(lost)
+        assert await survivor.reconcile() == 0
+        world.clock.advance(61)
+        assert await survivor.reconcile() == 1
+        assert await survivor.reconcile() == 0
+        (sent,) = world.usage()
+        assert (sent["id"], sent["run_id"], sent["estimated"], sent["output_tokens"]) == (lost.id, RUN, True, 100)
+        assert sent["charged_micro_usd"] == sent["cost_micro_usd"] == len(BODY) // 2 * 2 + 100 * 10
+        assert await world.spent(f"run/{RUN}") == sent["charged_micro_usd"]
+
+    async def test_one_that_was_only_slow_counts_once(self):
+        world, _ = scripted()
+        slow, survivor = await bill(world), world.another_books()
+        await world.books.admit(slow)
+        world.clock.advance(61)
+        await survivor.reconcile()
+        world.books.settle(slow)
+        await world.books.close()
+        for message in world.queues.bodies("usage"):
+            await world.recorder.record(message)
+        assert len(await world.documents.query(f"usage/{slow.caller.team_id}", "record/")) == 1
+
+    async def test_redis_away_is_tried_again_by_the_timer(self):
+        world, _ = scripted()
+        world.ledger.down = True
+        assert await world.books.reconcile() == 0

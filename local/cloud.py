@@ -35,7 +35,7 @@ REALTIME_KEY = "local-only-realtime-access-key-0123456789"
 TEMPLATE = f"{ORG}-templates/app-template"
 TUNABLE = (
     *("STORE", "AGENT_MODEL", "RUN_SPEND_CAP_USD", "RUN_TURN_LIMIT", "RUN_TIME_LIMIT", "RUN_TOKEN_LIMIT"),
-    *("AGENT_MEMORY_MB", "AGENT_PROCESSES", "AGENT_OUTBOUND", "CONTAINER_SUBNETS"),
+    *("AGENT_MEMORY_MB", "AGENT_PROCESSES", "AGENT_OUTBOUND", "CONTAINER_SUBNETS", "LIMITS_FAIL_OPEN"),
 )
 """Settings of the platform that the environment of a local cloud may change."""
 PROCESS_SETTINGS = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")

@@ -29,7 +29,7 @@ RECORDS_AT_ONCE = 60
 CLIENT_GONE = 499
 BROKEN_OFF = 502
 
-type Limit = Annotated[int, WHOLE, Field(ge=0, le=2**40)]
+type RateLimit = Annotated[int, Field(ge=0, le=2**40), WHOLE]
 type Money = Annotated[float, Field(ge=0, le=10_000_000, allow_inf_nan=False)]
 
 
@@ -53,10 +53,10 @@ class Scope(Request):
 class RateLimits(Request):
     """Most per minute, and most streams at a time; None: no limit."""
 
-    requests_per_minute: Limit | None = None
-    input_tokens_per_minute: Limit | None = None
-    output_tokens_per_minute: Limit | None = None
-    concurrent_streams: Limit | None = None
+    requests_per_minute: RateLimit | None = None
+    input_tokens_per_minute: RateLimit | None = None
+    output_tokens_per_minute: RateLimit | None = None
+    concurrent_streams: RateLimit | None = None
 
 
 class Budget(Request):

@@ -12,7 +12,7 @@ type KeyName = Annotated[str, LINE, Field(min_length=1, max_length=100), COMPOSE
 type Models = Annotated[
     list[Annotated[str, LINE, Field(min_length=1, max_length=LONGEST_MODEL)]], Field(min_length=1, max_length=50)
 ]
-type Days = Annotated[int, WHOLE, Field(ge=1, le=3650)]
+type Days = Annotated[int, Field(ge=1, le=3650), WHOLE]
 
 
 class NewKey(Request):
@@ -40,7 +40,7 @@ class KeyChanges(Request):
 class Rotation(Request):
     """`overlap_hours`: how long the old key is good beside the new one."""
 
-    overlap_hours: Annotated[int, WHOLE, Field(ge=0, le=30 * 24)] = 24
+    overlap_hours: Annotated[int, Field(ge=0, le=30 * 24), WHOLE] = 24
 
 
 class Key(Resource):

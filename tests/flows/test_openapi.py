@@ -45,6 +45,9 @@ RULES = {
     "PUT /api/cards/{card_id}": "assignees are members",
     "POST /api/workspaces": "names need a letter, addresses a scheme",
     "POST /api/auth/users/{user_id}/disable": "nobody locks themselves out",
+    "GET /api/usage": "days have an order",
+    "POST /api/teams/{team_id}/keys": "a key is for what the team has",
+    "PATCH /api/teams/{team_id}/keys/{key_id}": "some settings cannot be nothing",
     "POST /api/v1/messages": "the model service has rules of its own",
     "POST /api/v1/messages/count_tokens": "the model service has rules of its own",
 }
@@ -112,6 +115,7 @@ async def _furnished(cloud: LocalCloud, grace: Person, bob: Person) -> Place:
     names = {"team_id": team_id, "workspace_id": workspace["id"], "board_id": board_id, "card_id": card["id"]}
     names |= {"run_id": run["id"], "task_id": workspace["task_id"], "user_id": grace.id, "column_id": "done"}
     names["model_id"] = "demo-1"
+    names["key_id"] = (await grace.post(f"/api/teams/{team_id}/keys", {"name": "Fuzzed"}))["id"]
     names["agent_id"] = (await grace.get(f"/api/boards/{board_id}"))["board"]["agents"]["agent_id"]
     key = await FileSecrets(cloud.data).get(f"llm-key-{team_id}")
     tokens = {"nobody": "", "model": f"Bearer {key}"}
@@ -120,6 +124,10 @@ async def _furnished(cloud: LocalCloud, grace: Person, bob: Person) -> Place:
     runs = {name: await _under_way(cloud, workspace["id"], run["id"]) for name in ("all", "complete")}
     doomed = {
         "DELETE /api/teams/{team_id}": (await make_team(grace, "Doomed"))["id"],
+        "DELETE /api/teams/{team_id}/keys/{key_id}": (await grace.post(f"/api/teams/{team_id}/keys", {"name": "X"}))[
+            "id"
+        ],
+        "PUT /api/teams/{team_id}/limits": (await make_team(grace, "Limited"))["id"],
         "DELETE /api/workspaces/{workspace_id}": (await make_workspace(grace, "Doomed"))["id"],
     }
     return Place(cloud, await grace.get("/api/openapi.json"), names, tokens, doomed, runs)
@@ -151,7 +159,7 @@ def configuration(place: Place, who: str) -> str:
         lines += ["[[operations]]", f"include-name = {_text(operation)}", "[operations.checks]"]
         lines += [f"positive_data_acceptance.expected-statuses = {[*accepted, 400, 422]}"]
     for operation, doomed in place.doomed.items():
-        name = operation.partition("{")[2].rstrip("}")
+        name = operation.rpartition("{")[2].partition("}")[0]
         lines += ["[[operations]]", f"include-name = {_text(operation)}"]
         lines += [f'parameters = {{ "path.{name}" = {_text(doomed)} }}']
     if who != "nobody":

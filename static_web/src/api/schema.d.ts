@@ -1988,7 +1988,6 @@ export interface components {
         };
         KeyName: string;
         Label: string;
-        Limit: number;
         /** Member */
         Member: {
             /** User Id */
@@ -2245,15 +2244,16 @@ export interface components {
             type: "team.provisioned" | "workspace.provisioned";
             data: components["schemas"]["ProvisionedData"];
         };
+        RateLimit: number;
         /**
          * RateLimits
          * @description Most per minute, and most streams at a time; None: no limit.
          */
         RateLimits: {
-            requests_per_minute?: components["schemas"]["Limit"] | null;
-            input_tokens_per_minute?: components["schemas"]["Limit"] | null;
-            output_tokens_per_minute?: components["schemas"]["Limit"] | null;
-            concurrent_streams?: components["schemas"]["Limit"] | null;
+            requests_per_minute?: components["schemas"]["RateLimit"] | null;
+            input_tokens_per_minute?: components["schemas"]["RateLimit"] | null;
+            output_tokens_per_minute?: components["schemas"]["RateLimit"] | null;
+            concurrent_streams?: components["schemas"]["RateLimit"] | null;
         };
         /**
          * RealtimeConnection

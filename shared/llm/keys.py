@@ -97,7 +97,7 @@ class Keys:
         made = await self._documents.query(_partition(team_id), "made/")
         hashes = [doc.id.removeprefix("made/") for doc in made]
         docs = await asyncio.gather(*(self._documents.get(_partition(key_hash), "key") for key_hash in hashes))
-        return sorted((_read(doc) for doc in docs if doc), key=lambda record: (record.created_at, record.key_id))
+        return sorted((_read(doc) for doc in docs if doc), key=_by_age)
 
     async def find(self, team_id: str, key_id: str) -> KeyRecord:
         """Raises NotFound."""
@@ -225,6 +225,11 @@ class Keys:
 
 def _read(doc: Doc) -> KeyRecord:
     return KeyRecord.model_validate_json(doc.raw)
+
+
+def _by_age(record: KeyRecord) -> tuple[str, bool, str]:
+    """The team's own first among those of the same moment."""
+    return record.created_at, record.secret_name is None, record.key_id
 
 
 def _secret_name(team_id: str) -> str:

@@ -1,27 +1,24 @@
 """The platform in Microsoft's own worker library instead of our host: what people do, and what the wire must carry."""
 
 import asyncio
-import base64
 import json
 import sys
 import time
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import httpx
 import orjson
 import psutil
 import pytest
-from azure.core.exceptions import ResourceExistsError
-from azure.storage.queue.aio import QueueServiceClient
 
 from functions.api import LARGEST_BODY
 from functions.http import AREAS
 from local.child import Child, accepts_connections
 from local.cloud import ROOT, LocalCloud
 from shared.adapters.file_secrets import FileSecrets
+from tests.flows.queues import Queues
 from tests.flows.world import (
     Json,
     Person,
@@ -144,8 +141,8 @@ class TestQueues:
 
     async def test_garbage_becomes_an_incident(self, worker: Worker):
         async with Person.signed_in(worker.cloud, "grace@contoso.test") as grace:
-            async with QueueServiceClient.from_connection_string(worker.cloud.azurite.connection_string) as service:
-                await service.get_queue_client("webhooks").send_message("garbage for the worker!", time_to_live=-1)
+            async with Queues.of(worker.cloud) as queues:
+                await queues.send_text("webhooks", "garbage for the worker!")
 
             async def there() -> Json | None:
                 items = (await grace.get("/api/incidents"))["items"]
@@ -156,11 +153,8 @@ class TestQueues:
     async def test_a_poison_message_becomes_an_incident(self, worker: Worker):
         body = {"version": 1, "task_id": "01m80000000000000000", "epoch": 7}
         async with Person.signed_in(worker.cloud, "grace@contoso.test") as grace:
-            async with QueueServiceClient.from_connection_string(worker.cloud.azurite.connection_string) as service:
-                poison = service.get_queue_client("provisioning-poison")
-                with suppress(ResourceExistsError):
-                    await poison.create_queue()
-                await poison.send_message(_base64(body), time_to_live=-1)
+            async with Queues.of(worker.cloud) as queues:
+                await queues.send("provisioning-poison", body)
 
             async def there() -> Json | None:
                 items = (await grace.get("/api/incidents"))["items"]
@@ -234,6 +228,7 @@ PATHS = {
     "agents": "/api/agents/agent_w0000000000_none/webhook",
     "llm": "/api/v1/models",
     "incidents": "/api/incidents",
+    "usage_report": "/api/usage",
     "realtime": "/api/realtime/negotiate",
     "health": "/api/health",
     "openapi": "/api/openapi.json",
@@ -284,7 +279,3 @@ async def _most(worker: Worker) -> int:
             await asyncio.sleep(0.02)
     except asyncio.CancelledError:
         return most
-
-
-def _base64(body: Any) -> str:
-    return base64.b64encode(orjson.dumps(body)).decode()

@@ -24,7 +24,7 @@ local function owe(key, kind, amount)
   end
 end
 
-local function lease_until(id) redis.call('ZADD', leases, whole(now + lease), id) end
+local function lapse_in(id, span) redis.call('ZADD', leases, whole(now + span), id) end
 
 local function hold(id, subjects, amounts, record)
   for _, subject in ipairs(subjects) do
@@ -34,7 +34,7 @@ local function hold(id, subjects, amounts, record)
     redis.call('EXPIRE', key, kept_seconds)
   end
   redis.call('HSET', calls, id, 'o' .. record)
-  lease_until(id)
+  lapse_in(id, lease)
 end
 
 local function release(subjects, amounts)
@@ -89,7 +89,7 @@ end
 
 function act.renew(id, subjects, amounts, record)
   local known = state(id)
-  if known == 'o' then lease_until(id) elseif known == '' then hold(id, subjects, amounts, record) end
+  if known == 'o' then lapse_in(id, lease) elseif known == '' then hold(id, subjects, amounts, record) end
   return { 'ok' }
 end
 
@@ -116,7 +116,7 @@ function act.settle(id, subjects, amounts, record, used, periods)
     end
   end
   redis.call('HSET', calls, id, 's' .. record)
-  lease_until(id)
+  lapse_in(id, lease / 4) -- its record is on its way, if its process lives
   return { 'ok' }
 end
 
@@ -145,7 +145,7 @@ function act.lapsed(limit)
     local kept = redis.call('HGET', calls, id)
     if kept then
       table.insert(found, { id, kept })
-      lease_until(id)
+      lapse_in(id, lease)
     else
       redis.call('ZREM', leases, id)
     end

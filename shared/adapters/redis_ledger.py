@@ -45,7 +45,7 @@ _KEPT_SECONDS = 2 * 24 * 3600
 
 
 class RedisLedger:
-    """In the Redis at `url`. `lease`: seconds until a hold lapses that is not renewed."""
+    """In the Redis at `url`. `lease`: seconds until a hold lapses that is not renewed; a settled call in a quarter."""
 
     def __init__(self, url: str, lease: float = 60) -> None:
         self._url, self._lease = url, lease

@@ -173,7 +173,7 @@ class FakeLedger:
                 self.subjects[subject].spent[period] += op.used.micro_usd
             self._owe(subject, "input_tokens", op.used.input_tokens - taken)
             self._owe(subject, "output_tokens", op.used.output_tokens)
-        self.calls[op.hold.id] = Call(False, op.record, self._now + self._lease)
+        self.calls[op.hold.id] = Call(False, op.record, self._now + self._lease / 4)
 
     def _seed(self, op: Seed) -> None:
         subject = self.subjects[op.subject]

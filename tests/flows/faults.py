@@ -14,6 +14,7 @@ from websockets.exceptions import WebSocketException
 
 from local.client import ApiError
 from shared.core import ids
+from shared.core.usage import records_since
 from tests.contracts.pubsub_client import PubSubClient
 from tests.flows.world import (
     Json,
@@ -26,6 +27,7 @@ from tests.flows.world import (
     make_card,
     move,
     started_run,
+    stored,
     until,
 )
 
@@ -290,14 +292,29 @@ class Work:
         }
 
     async def _usage(self, run_id: str) -> Json:
-        """Whatever the cache of a model held: the sum of the prompt's tokens stays the same."""
+        """Whatever the cache of a model held: the sum of the prompt's tokens stays the same.
+
+        What a killed process was asking the model counts at its most, and is marked so: that is left out.
+        """
 
         async def settled() -> Json | None:
+            lost = await self._lost_calls(run_id)
             run = await self.owner.get(f"/api/runs/{run_id}")
-            return run["usage"] if run["usage"]["requests"] >= run["turns"] else None
+            usage = run["usage"]
+            if usage["requests"] - len(lost) < run["turns"] or lost != await self._lost_calls(run_id):
+                return None
+            return {
+                "requests": usage["requests"] - len(lost),
+                "prompt": _prompt(usage) - sum(map(_prompt, lost)),
+                "output": usage["output_tokens"] - sum(call["output_tokens"] for call in lost),
+            }
 
-        usage = await until(settled, within=PATIENCE, every=0.2)
-        return {"requests": usage["requests"], "prompt": _prompt(usage), "output": usage["output_tokens"]}
+        return await until(settled, within=PATIENCE + 30, every=0.2)
+
+    async def _lost_calls(self, run_id: str) -> list[Json]:
+        async with stored(self.owner.cloud) as documents:
+            records = await records_since(documents, self.place["team_id"], "")
+        return [record for record in records if record["run_id"] == run_id and record["estimated"]]
 
     def _branch(self, branch: str) -> Json:
         bare = bare_repository(self.owner.cloud, self.place)

@@ -285,6 +285,7 @@ class Matrix:
                 await join(self.ada.person, self.ada.team, self.bob.person, "viewer")
                 await self.ada.person.patch(member, {"role": role})
         roles = {self.bob.team: Role.OWNER} | ({self.ada.team: role} if role else {})
+        await self.bob.person.renew()
         session = Caller(f"{role or 'stranger'}", bearer(self.bob.person), "person", self.bob.owner, roles)
         token = (await self.bob.person.post("/api/auth/tokens", {"name": "All"}))["token"]
         return [session, replace(session, name=f"API token of {session.name}", authorization=f"Bearer {token}")]

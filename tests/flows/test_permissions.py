@@ -104,10 +104,12 @@ class TestOperation:
 
     async def test_hides_both_teams_from_a_platform_admin(self, matrix: Matrix):
         await matrix.outsiders()
+        await matrix.grace.renew()
         await matrix.judge([Caller("platform admin", bearer(matrix.grace), "person", matrix.grace.id, {}, True)])
 
     async def test_is_for_the_owner(self, matrix: Matrix):
         ada = matrix.ada
+        await ada.person.renew()
         await matrix.judge([Caller("owner (founder)", bearer(ada.person), "person", ada.owner, {ada.team: Role.OWNER})])
 
     @pytest.mark.parametrize("role", [None, *Role])

@@ -301,9 +301,9 @@ class TestWhileItRuns:
         assert (await events_of(ada, f"runs/{run['id']}"))[-1]["type"] in ("agent.cancelled", "usage.recorded")
 
     async def test_a_comment_reaches_the_agent_at_work(self, ada: Person, desk: Json, cloud: LocalCloud):
-        body = HELLO.format(name="first") + "\n3. Run: `sleep 7`\n"
+        body = HELLO.format(name="first") + "\n3. Run: `sleep 15`\n"
         card, run = await run_card(ada, desk["board_id"], "Listen", body)
-        await _event(ada, run["id"], kind="tool_use", name="bash", input={"command": "sleep 7"})
+        await _event(ada, run["id"], kind="tool_use", name="bash", input={"command": "sleep 15"})
         await ada.post(f"/api/cards/{card['id']}/comments", {"body": "Create `late.txt`:\n\n```\nAlso this\n```\n"})
         ended = await finished_run(ada, run["id"])
         assert ended["status"] == "succeeded", ended["reason"]

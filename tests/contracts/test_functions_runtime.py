@@ -200,6 +200,7 @@ ROUTES = {
     "agents": "agents/{*path}",
     "llm": "v1/{*path}",
     "incidents": "incidents/{*path}",
+    "usage_report": "usage",
     "realtime": "realtime/{*path}",
     "health": "health",
     "openapi": "openapi.json",

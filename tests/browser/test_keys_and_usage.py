@@ -41,7 +41,7 @@ async def test_a_key_is_made_used_limited_and_revoked(visit: Any) -> None:
         await dialog.get_by_label("Key: per day").fill("2")
         await look(page, "new-key")
         await dialog.get_by_role("button", name="Create key").click()
-        key = (await dialog.get_by_test_id("model-key").inner_text()).strip()
+        key = (await dialog.get_by_test_id("shown-once").inner_text()).strip()
         await dialog.get_by_role("button", name="Done").click()
         row = page.get_by_role("row").filter(has_text="Build server")
         await expect(row).to_contain_text("$2 per day")

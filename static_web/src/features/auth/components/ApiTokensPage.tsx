@@ -1,29 +1,14 @@
-import {
-  ActionIcon,
-  Alert,
-  Button,
-  Code,
-  Container,
-  Group,
-  Modal,
-  Paper,
-  Select,
-  Stack,
-  Table,
-  Text,
-  TextInput,
-} from "@mantine/core";
+import { ActionIcon, Button, Code, Container, Paper, Table, Text } from "@mantine/core";
 import { useMutation, useQuery, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { keys } from "@/api/keys";
-import { errorText } from "@/api/problem";
 import type { ApiToken } from "@/api/types";
 import { ConfirmModal } from "@/app/ui/ConfirmModal";
-import { CopyButton } from "@/app/ui/CopyButton";
 import { Failure } from "@/app/ui/ErrorBoundary";
 import { dateTime, relativeTime } from "@/app/ui/format";
 import { IconKey, IconPlus, IconTrash } from "@/app/ui/icons";
+import { NewSecretModal } from "@/app/ui/NewSecretModal";
 import { notifyDone, notifyError } from "@/app/ui/notify";
 import { PageHeading } from "@/app/ui/PageHeading";
 
@@ -96,67 +81,22 @@ function TokenTable({ tokens, onRevoke }: { tokens: ApiToken[]; onRevoke: (token
   );
 }
 
-const LIFETIMES = [
-  { value: "30", label: "30 days" },
-  { value: "90", label: "90 days" },
-  { value: "365", label: "One year" },
-  { value: "never", label: "Never expires" },
-];
-
 function NewTokenModal({ onClose }: { onClose: () => void }) {
   const cache = useQueryClient();
-  const [name, setName] = useState("");
-  const [lifetime, setLifetime] = useState("90");
   const create = useMutation({
-    mutationFn: () =>
-      createApiToken({ name: name.trim(), expires_in_days: lifetime === "never" ? null : Number(lifetime) }),
+    mutationFn: createApiToken,
     onSuccess: () => cache.invalidateQueries({ queryKey: keys.apiTokens }),
   });
   return (
-    <Modal opened onClose={onClose} title="New API token" centered>
-      {create.data ? (
-        <Stack>
-          <Alert color="yellow">Copy the token now: it is not shown again.</Alert>
-          <Group wrap="nowrap">
-            <Code block flex={1} style={{ overflowWrap: "anywhere", whiteSpace: "normal" }}>
-              {create.data.token}
-            </Code>
-            <CopyButton value={create.data.token} label="Copy token" />
-          </Group>
-          <Button onClick={onClose}>Done</Button>
-        </Stack>
-      ) : (
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            create.mutate();
-          }}
-        >
-          <Stack>
-            <TextInput
-              label="Name"
-              description="What it is for, so that you know it again."
-              value={name}
-              onChange={(event) => setName(event.currentTarget.value)}
-              maxLength={100}
-              required
-              data-autofocus
-            />
-            <Select
-              label="Expires after"
-              data={LIFETIMES}
-              value={lifetime}
-              allowDeselect={false}
-              onChange={(value) => setLifetime(value ?? "90")}
-            />
-            {create.error && <Alert color="red">{errorText(create.error)}</Alert>}
-            <Button type="submit" loading={create.isPending} disabled={name.trim() === ""}>
-              Create token
-            </Button>
-          </Stack>
-        </form>
-      )}
-    </Modal>
+    <NewSecretModal
+      what="token"
+      title="New API token"
+      made={create.data?.token}
+      busy={create.isPending}
+      error={create.error}
+      onCreate={create.mutate}
+      onClose={onClose}
+    />
   );
 }
 

@@ -1,37 +1,15 @@
-import { Alert, Button, Code, Group, Modal, Select, Stack, TagsInput, Text, TextInput } from "@mantine/core";
+import { Alert, Button, Group, Modal, Stack, TagsInput, Text } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
 import { keys } from "@/api/keys";
 import { errorText } from "@/api/problem";
 import type { ModelKey } from "@/api/types";
-import { CopyButton } from "@/app/ui/CopyButton";
+import { NewSecretModal, ShownOnce } from "@/app/ui/NewSecretModal";
 import { notifyDone } from "@/app/ui/notify";
 
 import { changeModelKey, createModelKey, rotateModelKey } from "../api/keys";
 import { BudgetFields, NO_BUDGET, NO_RATES, RateFields } from "./LimitFields";
-
-const LIFETIMES = [
-  { value: "30", label: "30 days" },
-  { value: "90", label: "90 days" },
-  { value: "365", label: "One year" },
-  { value: "never", label: "Never expires" },
-];
-
-function ShownOnce({ value, onClose }: { value: string; onClose: () => void }) {
-  return (
-    <Stack>
-      <Alert color="yellow">Copy the key now: it is not shown again.</Alert>
-      <Group wrap="nowrap">
-        <Code block flex={1} style={{ overflowWrap: "anywhere", whiteSpace: "normal" }} data-testid="model-key">
-          {value}
-        </Code>
-        <CopyButton value={value} label="Copy key" />
-      </Group>
-      <Button onClick={onClose}>Done</Button>
-    </Stack>
-  );
-}
 
 interface Props {
   teamId: string;
@@ -40,61 +18,35 @@ interface Props {
 
 export function NewKeyModal({ teamId, onClose }: Props) {
   const cache = useQueryClient();
-  const [name, setName] = useState("");
-  const [lifetime, setLifetime] = useState("90");
   const [models, setModels] = useState<string[]>([]);
   const [rates, setRates] = useState(NO_RATES);
   const [budget, setBudget] = useState(NO_BUDGET);
   const create = useMutation({
-    mutationFn: () =>
-      createModelKey(teamId, {
-        name: name.trim(),
-        models: models.length > 0 ? models : null,
-        expires_in_days: lifetime === "never" ? null : Number(lifetime),
-        rates,
-        budget,
-      }),
+    mutationFn: (named: { name: string; expires_in_days: number | null }) =>
+      createModelKey(teamId, { ...named, models: models.length > 0 ? models : null, rates, budget }),
     onSuccess: () => cache.invalidateQueries({ queryKey: keys.modelKeys(teamId) }),
   });
   return (
-    <Modal opened onClose={onClose} title="New model key" size="lg" centered>
-      {create.data ? (
-        <ShownOnce value={create.data.key} onClose={onClose} />
-      ) : (
-        <form
-          onSubmit={(event) => {
-            event.preventDefault();
-            create.mutate();
-          }}
-        >
-          <Stack>
-            <TextInput
-              label="Name"
-              description="What it is for, so that you know it again."
-              value={name}
-              onChange={(event) => setName(event.currentTarget.value)}
-              maxLength={100}
-              required
-              data-autofocus
-            />
-            <Select label="Expires after" data={LIFETIMES} value={lifetime} allowDeselect={false} onChange={(value) => setLifetime(value ?? "90")} />
-            <TagsInput label="Models" description="The only ones it may ask; none for any." value={models} onChange={setModels} />
-            <Text fw={600} size="sm">
-              Budget
-            </Text>
-            <BudgetFields of="Key" value={budget} onChange={setBudget} />
-            <Text fw={600} size="sm">
-              Limits
-            </Text>
-            <RateFields value={rates} onChange={setRates} />
-            {create.error && <Alert color="red">{errorText(create.error)}</Alert>}
-            <Button type="submit" loading={create.isPending} disabled={name.trim() === ""}>
-              Create key
-            </Button>
-          </Stack>
-        </form>
-      )}
-    </Modal>
+    <NewSecretModal
+      what="key"
+      title="New model key"
+      size="lg"
+      made={create.data?.key}
+      busy={create.isPending}
+      error={create.error}
+      onCreate={create.mutate}
+      onClose={onClose}
+    >
+      <TagsInput label="Models" description="The only ones it may ask; none for any." value={models} onChange={setModels} />
+      <Text fw={600} size="sm">
+        Budget
+      </Text>
+      <BudgetFields of="Key" value={budget} onChange={setBudget} />
+      <Text fw={600} size="sm">
+        Limits
+      </Text>
+      <RateFields value={rates} onChange={setRates} />
+    </NewSecretModal>
   );
 }
 
@@ -137,7 +89,7 @@ export function RotateModal({ teamId, modelKey, onClose }: KeyProps) {
   return (
     <Modal opened onClose={onClose} title={`Rotate ${modelKey.name}?`} centered>
       {rotate.data ? (
-        <ShownOnce value={rotate.data.key} onClose={onClose} />
+        <ShownOnce what="key" value={rotate.data.key} onClose={onClose} />
       ) : (
         <Stack>
           <Text size="sm">

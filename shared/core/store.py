@@ -92,6 +92,14 @@ class Store:
         await self._outbox.idle()
         await self._publishing.idle()
 
+    async def to_come(self, partition: str, wanted: str) -> list[Json]:
+        """Bodies of the documents that a commit of `partition` has still to create in the partition `wanted`."""
+        for doc in await self.documents.query(partition, "outbox/"):
+            row = doc.body
+            if row["kind"] == "commit" and row["partition"] == wanted:
+                return [created["body"] for created in row["creates"]]
+        return []
+
     async def file_open(self, reference: str) -> None:
         """File open work for the watchdog; repeating it is fine."""
         entry = {"kind": reference.split("/", 1)[0], "ref": reference, "at": iso(self.clock.now())}

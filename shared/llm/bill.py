@@ -135,8 +135,8 @@ def settlement_of(record: UsageRecord, streams: int) -> Settle:
 
 
 def _rule(allowance: Allowance, time: str) -> Rule:
-    spans = {"total": "total", "month": time[:7], "day": time[:10]}
-    return Rule(allowance.subject, allowance.kind, allowance.limit, spans.get(allowance.span, ""))
+    periods: dict[str, str] = dict(zip(("total", "month", "day"), periods_of(time), strict=True))
+    return Rule(allowance.subject, allowance.kind, allowance.limit, periods.get(allowance.span, ""))
 
 
 def _total(shares: Sequence[Share], name: str) -> int:

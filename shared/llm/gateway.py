@@ -1,7 +1,7 @@
 """The LLM gateway: checks who pays and whether they may, passes the call through untouched, records what it used."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 import orjson
@@ -18,7 +18,7 @@ from shared.llm.keys import Keys
 from shared.llm.meter import Meter
 from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
 from shared.llm.prices import budget_micro_usd
-from shared.llm.routing import Router, whole
+from shared.llm.routing import Router, once, whole
 from shared.llm.sse import PING, with_pings
 from shared.llm.upstream import Incoming, NoAnswer, Outgoing
 
@@ -60,7 +60,7 @@ class Gateway:
                 else:
                     body = await self._whole(incoming, bill)
                     answered = [*headers.back(incoming.headers, len(body)), *bill.notes]
-                    yield Answer(incoming.status, answered, _once(body))
+                    yield Answer(incoming.status, answered, once(body))
             if bill.status < 300 and not bill.report.complete:
                 bill.status = CLIENT_GONE
         except NoAnswer:
@@ -165,13 +165,9 @@ def _outgoing(call: Call, wanted: Asked | None = None) -> Outgoing:
 
 async def _passed_on(incoming: Incoming) -> Answer:
     body = await whole(incoming.chunks)
-    return Answer(incoming.status, headers.back(incoming.headers, len(body)), _once(body))
+    return Answer(incoming.status, headers.back(incoming.headers, len(body)), once(body))
 
 
 def _told(value: Json) -> Answer:
     body = orjson.dumps(value)
-    return Answer(200, headers.back([("content-type", "application/json")], len(body)), _once(body))
-
-
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    yield body
+    return Answer(200, headers.back([("content-type", "application/json")], len(body)), once(body))

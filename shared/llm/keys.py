@@ -10,6 +10,7 @@ from shared.core import ids
 from shared.core.boards import board_partition, run_key
 from shared.core.clock import Clock, iso, parse
 from shared.core.errors import Exists, Forbidden, NotFound, Unauthenticated
+from shared.core.partitions import drop
 from shared.core.ports import ANY, Delete, Doc, Documents, Json, Put, Secrets, Tokens
 from shared.core.resources import RUN_OVER
 from shared.core.run_tokens import CLOCK_LEEWAY, RUN_AUDIENCE
@@ -129,13 +130,12 @@ class Keys:
     async def revoke_all(self, team_id: str) -> None:
         """No key of the team is known to anybody any more. What leads to the records goes last."""
         name = _secret_name(team_id)
-        made = await self._documents.query(_partition(team_id))
+        made = await self._documents.query(_partition(team_id), "made/")
         key = await self._secrets.get(name)
-        hashes = {doc.id.removeprefix("made/") for doc in made if doc.id.startswith("made/")}
+        hashes = {doc.id.removeprefix("made/") for doc in made}
         for key_hash in hashes | ({ids.digest(key)} if key else set()):
             await self._documents.commit(_partition(key_hash), [Delete("key")])
-        for start in range(0, len(made), 100):
-            await self._documents.commit(_partition(team_id), [Delete(doc.id) for doc in made[start : start + 100]])
+        await drop(self._documents, _partition(team_id))
         await self._secrets.delete(name)
         self._known.clear()
 

@@ -172,7 +172,7 @@ class Router:
             body = await whole(incoming.chunks)
         finally:
             await stack.aclose()
-        return Incoming(incoming.status, incoming.headers, _once(body))
+        return Incoming(incoming.status, incoming.headers, once(body))
 
     def _order(self, route: Route) -> list[Target]:
         targets = list(route.targets)
@@ -215,5 +215,6 @@ async def whole(chunks: AsyncIterator[bytes]) -> bytes:
     return b"".join(parts)
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
+async def once(body: bytes) -> AsyncIterator[bytes]:
+    """An answer that is whole already, as its chunks."""
     yield body

@@ -11,7 +11,5 @@ async def promised(store: Store, task_id: str) -> TaskRecord | None:
     if scope is None:
         return None
     kind = "team" if scope.startswith("t") else "workspace"
-    for doc in await store.documents.query(f"portal/{kind}/{scope}", "outbox/"):
-        if doc.body["kind"] == "commit" and doc.body["partition"] == f"tasks/{task_id}":
-            return TaskRecord.model_validate(doc.body["creates"][0]["body"])
-    return None
+    bodies = await store.to_come(f"portal/{kind}/{scope}", f"tasks/{task_id}")
+    return TaskRecord.model_validate(bodies[0]) if bodies else None

@@ -76,6 +76,7 @@ class Books:
         self._clock, self._fail_open = clock, fail_open
         self._asking = Groups[Op, Verdict](self._apply)
         self._recording = Groups[Json, None](self._record, _LINGER)
+        self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
         self._recent: deque[_Settled] = deque(maxlen=_MOST_RECENT)
         self._owed: list[Op] = []
@@ -157,7 +158,7 @@ class Books:
             verdict = await self._asking.post("", admission)
             if not isinstance(verdict, Unseeded):
                 return verdict
-            await self._seed(bill.caller.team_id, verdict.subjects)
+            await self._seeding.post(bill.caller.team_id, verdict.subjects)
         raise Unavailable("Redis forgets what it is told. Try again in a moment.")
 
     async def _apply(self, _: str, ops: list[Op]) -> Sequence[Verdict]:
@@ -188,8 +189,9 @@ class Books:
 
     # -- counting anew --------------------------------------------------------------------------
 
-    async def _seed(self, team_id: str, subjects: Sequence[str]) -> None:
+    async def _seed(self, team_id: str, missing: Sequence[Sequence[str]]) -> list[None]:
         """Usage records first, then what is not among them yet: between the two there must be no wait."""
+        subjects = sorted({subject for each in missing for subject in each})
         for hold in self._open.values():
             if not set(subjects).isdisjoint(hold.subjects):
                 self._post(Renew(hold))
@@ -203,6 +205,7 @@ class Books:
         seeds = [_seeded(*each, unrecorded, latest) for each in zip(subjects, spent, strict=True)]
         for answer in [self._asking.post("", seed) for seed in seeds]:
             await answer
+        return [None] * len(missing)
 
     def _remember(self, settlement: Settle) -> None:
         now = self._clock.now().timestamp()

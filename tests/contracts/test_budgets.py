@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -16,6 +16,7 @@ from shared.adapters.redis_ledger import RedisLedger
 from shared.core import ids, usage
 from shared.core.clock import SystemClock
 from shared.core.errors import PaymentRequired, RateLimited
+from shared.core.ports import Json
 from shared.core.store import Store
 from shared.llm import allowances
 from shared.llm.bill import Bill
@@ -238,6 +239,26 @@ async def test_a_redis_that_forgets_counts_on_from_the_records(ledger: Ledger, r
     assert company.spent == await company.charged() <= budget + company.largest
     await flush(ledger, url)
     assert await told(company, company.process()) == company.spent
+
+
+async def test_calls_at_once_are_counted_anew_together(ledger: Ledger, monkeypatch: pytest.MonkeyPatch):
+    company = Company(ledger, Budget(total_usd=1000))
+    process, readings = company.process(), 0
+    records_since = usage.records_since
+
+    async def read(*arguments: Any) -> Sequence[Json]:
+        nonlocal readings
+        readings += 1
+        await asyncio.sleep(0.01)
+        return await records_since(*arguments)
+
+    monkeypatch.setattr(usage, "records_since", read)
+    bills = [company.bill() for _ in range(STREAMS)]
+    await asyncio.gather(*(process.books.admit(bill) for bill in bills))
+    assert 1 <= readings <= 3
+    for bill in bills:
+        process.books.settle(bill)
+    await process.books.close()
 
 
 async def test_the_last_minute_is_counted_anew_too(ledger: Ledger, request: pytest.FixtureRequest):

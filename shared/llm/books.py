@@ -43,6 +43,8 @@ from shared.llm.service import UsageRecorder
 log = Log(__name__)
 
 _LINGER = 0.05
+_BREATH = 0.002
+"""What nobody waits for goes with the next question, if one comes within this time."""
 _RECENT = timedelta(seconds=60)
 _MOST_RECENT = 20_000
 _MOST_OWED = 10_000
@@ -74,7 +76,7 @@ class Books:
         self._ledger, self._documents = ledger, documents
         self._queues, self._recorder = queues, recorder
         self._clock, self._fail_open = clock, fail_open
-        self._asking = Groups[Op, Verdict](self._apply)
+        self._asking = Groups[Op, Verdict](self._apply, _BREATH)
         self._recording = Groups[Json, None](self._record, _LINGER)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
@@ -117,7 +119,7 @@ class Books:
             log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
         self._remember(settlement)
         self._post(settlement)
-        _ignored(self._recording.post("", record))
+        _ignored(self._recording.post("", record, patient=True))
 
     async def reconcile(self) -> int:
         """Make records of what processes that died left behind; how many. Called by a timer, which tries again."""
@@ -174,7 +176,7 @@ class Books:
             raise
 
     def _post(self, op: Op) -> None:
-        _ignored(self._asking.post("", op))
+        _ignored(self._asking.post("", op, patient=True))
 
     def _renew_later(self) -> None:
         if self._renewing is None:

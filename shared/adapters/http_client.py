@@ -1,0 +1,263 @@
+"""An HTTP/1.1 client of one origin, as lean as the gateway needs it: connections are kept, bodies come as they arrive.
+
+Nothing is followed, decoded, added or sent twice. The parser is llhttp, Node's own, through httptools.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import ssl
+from functools import cache
+from typing import cast, override
+from urllib.parse import urlsplit
+
+from aiohappyeyeballs import start_connection
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from shared.llm.upstream import Headers
+
+_HEAD_LIMIT = 64 * 1024
+_BUFFERED = 256 * 1024
+"""Bytes of a body that wait for their reader before the connection is told to pause."""
+_SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
+_LINE_BREAK = re.compile(r"[\x00\r\n]")
+
+
+class NotConnected(OSError):
+    """Nothing was sent."""
+
+
+class BrokenOff(OSError):
+    """The connection ended, or made no sense, before the answer was whole."""
+
+
+class Origin:
+    """`base_url`: http or https, with or without a path, which all targets lie below. Raises ValueError for others."""
+
+    def __init__(self, base_url: str, connect_seconds: float = 10, kept_seconds: float = 15) -> None:
+        url = urlsplit(base_url)
+        if url.scheme not in ("http", "https") or not url.hostname:
+            raise ValueError(f"{base_url} is not the address of an HTTP service.")
+        self._tls = url.scheme == "https"
+        self._host = url.hostname
+        self._port = url.port or (443 if self._tls else 80)
+        name = self._host.encode("idna").decode()
+        shown = f"[{name}]" if ":" in name else name
+        self._authority = f"{shown}:{url.port}" if url.port else shown
+        self._path = url.path.rstrip("/")
+        self._connect_seconds, self._kept_seconds = connect_seconds, kept_seconds
+        self._kept: list[_Connection] = []
+
+    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
+        """Returns once status and headers of the answer are there; it must be closed.
+
+        Raises NotConnected, BrokenOff, and ValueError for what cannot stand in a request's head.
+        """
+        sent = self._request(method, self._path + target, headers, body)
+        connection = self._kept.pop() if self._kept else await self._connect()
+        response = connection.send(sent)
+        try:
+            await response.begin()
+        except BaseException:
+            response.close()
+            raise
+        return response
+
+    async def close(self) -> None:
+        for connection in tuple(self._kept):
+            connection.close()
+
+    def _request(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
+        lines = [f"{method} {target} HTTP/1.1", f"host: {self._authority}"]
+        lines += [f"{name}: {value}" for name, value in headers]
+        if body or method not in ("GET", "HEAD"):
+            lines.append(f"content-length: {len(body)}")
+        if _SPACE_OR_CONTROL.search(target) or any(_LINE_BREAK.search(line) for line in lines):
+            raise ValueError("A target or header of the request holds a line break.")
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+    async def _connect(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._connect_seconds):
+                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+                sock = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
+                _, connection = await loop.create_connection(
+                    lambda: _Connection(self._kept, self._kept_seconds),
+                    sock=sock,
+                    ssl=_tls() if self._tls else None,
+                    server_hostname=self._host if self._tls else None,
+                )
+        except (OSError, TimeoutError, UnicodeError) as error:
+            raise NotConnected(f"{self._authority}: {error or 'no connection in time'}") from error
+        return connection
+
+
+class Response:
+    """`status`, `headers` (names in lower case) and, in pieces, the body."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self.status = 0
+        self.headers: list[tuple[str, str]] = []
+        self._connection = connection
+        self._parser = HttpResponseParser(self)
+        self._head_size = 0
+        self._begun = self._whole = self._until_end = self._reusable = self._paused = self._closed = False
+        self._error: BrokenOff | None = None
+        self._chunks: list[bytes] = []
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def begin(self) -> None:
+        while not self._begun:
+            await self._more()
+
+    async def read(self) -> bytes:
+        """What has arrived since, at least a byte; nothing at the end. Raises BrokenOff."""
+        while not self._chunks:
+            if self._whole:
+                return b""
+            await self._more()
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        self._chunks.clear()
+        if self._paused:
+            self._paused = False
+            self._connection.transport.resume_reading()
+        return data
+
+    def close(self) -> None:
+        """Ends the request; the connection of an answer that is whole is kept for the next."""
+        if not self._closed:
+            self._closed = True
+            self._connection.done(self._whole and self._reusable and not self._paused)
+
+    # -- what the connection tells --------------------------------------------------------------
+
+    def feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self.fail(f"no HTTP answer: {error}")
+        if len(self._chunks) > 1 and not self._paused and sum(map(len, self._chunks)) > _BUFFERED:
+            self._paused = True
+            self._connection.transport.pause_reading()
+        self._wake()
+
+    def end(self) -> None:
+        """The other side sends nothing more."""
+        if self._until_end and self._begun:
+            self._whole = True
+        self.fail("the connection was closed")
+
+    def fail(self, reason: str) -> None:
+        self._reusable = False
+        if not self._whole:
+            self._error = BrokenOff(reason)
+        self._wake()
+
+    # -- what the parser tells ------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self._whole:
+            self._reusable = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._head_size += len(name) + len(value)
+        if self._head_size > _HEAD_LIMIT:
+            raise BrokenOff("a head over 64 KB")
+        if not self._begun:  # else it is a trailer
+            self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            self.headers.clear()
+            return
+        names = {name for name, _ in self.headers}
+        self._until_end = "content-length" not in names and "transfer-encoding" not in names
+        self._begun = True
+
+    def on_body(self, data: bytes) -> None:
+        self._chunks.append(data)
+
+    def on_message_complete(self) -> None:
+        if self._begun and not self._whole:
+            self._whole = True
+            self._reusable = self._parser.should_keep_alive()
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    async def _more(self) -> None:
+        if self._error:
+            raise self._error
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class _Connection(asyncio.Protocol):
+    """In `kept` while it has nothing to do, for so many seconds."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, kept: list[_Connection], seconds: float) -> None:
+        self._kept, self._seconds = kept, seconds
+        self._response: Response | None = None
+        self._expiry: asyncio.TimerHandle | None = None
+
+    def send(self, request: bytes) -> Response:
+        if self._expiry:
+            self._expiry.cancel()
+        self._response = response = Response(self)
+        self.transport.write(request)
+        return response
+
+    def done(self, reusable: bool) -> None:
+        self._response = None
+        if reusable and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
+            self._expiry = asyncio.get_running_loop().call_later(self._seconds, self.close)
+            self._kept.append(self)
+        else:
+            self.transport.abort()
+
+    def close(self) -> None:
+        if self in self._kept:
+            self._kept.remove(self)
+        self.transport.close()
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        if self._response:
+            self._response.feed(data)
+        else:
+            self.close()
+
+    @override
+    def eof_received(self) -> None:
+        if self._response:
+            self._response.end()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._expiry:
+            self._expiry.cancel()
+        if self in self._kept:
+            self._kept.remove(self)
+        if self._response:
+            self._response.fail(f"the connection was lost: {exc or 'closed'}")
+
+
+@cache
+def _tls() -> ssl.SSLContext:
+    return ssl.create_default_context()

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import orjson
 
+from shared.adapters.redis_script import RedisAway, RedisRefused, RedisScript
 from shared.core.errors import Unavailable
 from shared.core.log import Log
 from shared.llm.ledger import (
@@ -33,10 +34,6 @@ from shared.llm.ledger import (
     Withdraw,
 )
 
-if TYPE_CHECKING:  # the SDK takes 0.2 s to import: only when first used
-    from redis.asyncio import Redis
-    from redis.commands.core import AsyncScript
-
 log = Log(__name__)
 
 _PREFIX = "llm:{llm}:"
@@ -49,8 +46,7 @@ class RedisLedger:
 
     def __init__(self, url: str, lease: float = 60) -> None:
         self._url, self._lease = url, lease
-        self._redis: Redis | None = None
-        self._script: AsyncScript | None = None
+        self._redis: RedisScript | None = None
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict]:
         answers = await self._run([_written(op) for op in ops], _touched(ops))
@@ -62,28 +58,29 @@ class RedisLedger:
 
     async def close(self) -> None:
         if self._redis:
-            await self._redis.aclose()
-            self._redis = self._script = None
+            await self._redis.close()
+            self._redis = None
 
     async def _run(self, ops: list[Any], subjects: Sequence[str]) -> list[Any]:
-        from redis.exceptions import RedisError, ResponseError
-
+        if self._redis is None:
+            self._redis = _script(self._url)
         try:
-            answer = await self._ready()(
-                keys=[f"{_PREFIX}leases", f"{_PREFIX}calls", *(_PREFIX + subject for subject in subjects)],
-                args=[orjson.dumps(ops), _PREFIX, round(self._lease * 1000), _KEPT_SECONDS],
+            answer = await self._redis.run(
+                [f"{_PREFIX}leases", f"{_PREFIX}calls", *(_PREFIX + subject for subject in subjects)],
+                [orjson.dumps(ops), _PREFIX, round(self._lease * 1000), _KEPT_SECONDS],
             )
-        except (RedisError, OSError) as error:
-            if isinstance(error, ResponseError):
+        except (RedisAway, RedisRefused) as error:
+            if isinstance(error, RedisRefused):
                 log.warning("redis.refused", reason=str(error)[:200])
             raise Unavailable("Redis does not answer. Try again in a moment.") from error
         return orjson.loads(answer)
 
-    def _ready(self) -> AsyncScript:
-        if self._redis is None or self._script is None:
-            self._redis = _connect(self._url)
-            self._script = self._redis.register_script(Path(__file__).with_suffix(".lua").read_bytes())
-        return self._script
+
+def _script(url: str) -> RedisScript:
+    try:
+        return RedisScript(url, Path(__file__).with_suffix(".lua").read_bytes())
+    except ValueError as error:
+        raise Unavailable("Redis is not configured: check REDIS_URL.") from error
 
 
 def _written(op: Op) -> list[Any]:
@@ -132,22 +129,3 @@ def _verdict(op: Op, answer: list[Any]) -> Verdict:
             return Refused(rule, round(used), round(held), wait / 1000)
         case other:
             raise ValueError(f"the script answered {other!r}")
-
-
-def _connect(url: str) -> Redis:
-    from redis.asyncio import BlockingConnectionPool, Redis
-    from redis.asyncio.retry import Retry
-    from redis.backoff import NoBackoff
-
-    try:
-        pool = BlockingConnectionPool.from_url(
-            url,
-            max_connections=32,
-            timeout=2,
-            socket_connect_timeout=2,
-            socket_timeout=2,
-            retry=Retry(NoBackoff(), 0),
-        )
-    except ValueError as error:
-        raise Unavailable("Redis is not configured: check REDIS_URL.") from error
-    return Redis.from_pool(pool)

@@ -25,7 +25,7 @@ def register(app: func.FunctionApp) -> None:
         "provisioning": lambda message: platform().runner.handle(message),
         "agent-runs": lambda message: platform().lifecycle.handle(message),
         "webhooks": lambda message: platform().webhooks.deliver(message),
-        "usage": lambda message: platform().usage.record(message),
+        "usage": lambda message: platform().books.record(message),
     }
     for queue, consume in consumers.items():
         _trigger(app, queue, _consumer(queue, consume))

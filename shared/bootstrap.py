@@ -122,7 +122,6 @@ class Platform:
     books: Books
     keys: KeyService
     usage_reports: UsageService
-    usage: UsageRecorder
     access: Access
     incidents: Incidents
     idempotency: IdempotencyKeys
@@ -335,7 +334,6 @@ def build(settings: Settings, ports: Ports) -> Platform:
         books=books,
         keys=KeyService(keys, ports.documents, boards, access, ports.clock),
         usage_reports=UsageService(ports.documents, boards, access, ports.clock),
-        usage=usage,
         access=access,
         incidents=Incidents(ports.documents, ports.queues, ports.clock),
         idempotency=IdempotencyKeys(ports.documents, ports.clock),

@@ -16,7 +16,7 @@ import orjson
 
 from shared.core import ids, usage
 from shared.core.clock import Clock
-from shared.core.errors import PaymentRequired, PlatformError, RateLimited, Unavailable
+from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.core.groups import Groups
 from shared.core.log import Log
 from shared.core.messages import VERSION
@@ -130,19 +130,26 @@ class Books:
             return 0
 
     async def _reconciled(self) -> int:
+        """Sent once more, since whoever took the first message may have died with it."""
         found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
-        ops: list[Op] = []
         records: list[Json] = []
         for lapsed in found:
             body = orjson.loads(lapsed.record)
             records.append(body["usage"] if lapsed.open else body)
             if lapsed.open:
                 log.warning("llm.call_lost", usage_id=lapsed.id, team_id=records[-1]["team_id"])
-                ops.append(settlement_of(UsageRecord.model_validate(records[-1]), body["streams"]))
+                await self._asking.post("", settlement_of(UsageRecord.model_validate(records[-1]), body["streams"]))
         await self._keep(records)
-        for op in [*ops, Forget(tuple(lapsed.id for lapsed in found))]:
-            await self._asking.post("", op)
         return len(found)
+
+    async def record(self, message: Json) -> None:
+        """A message of the usage queue; the ledger keeps what it says until here. Raises Invalid, which is final."""
+        try:
+            await self._recorder.record(message)
+        except Invalid:
+            self._forget(message)
+            raise
+        self._forget(message)
 
     async def close(self) -> None:
         """Waits until everything used is recorded."""
@@ -223,8 +230,6 @@ class Books:
             await self._keep(records)
         except PlatformError as error:
             log.warning("llm.usage_postponed", count=len(records), reason=error.detail)
-        else:
-            self._post(Forget(tuple(record["id"] for record in records)))
         return [None] * len(records)
 
     async def _keep(self, records: list[Json]) -> None:
@@ -234,7 +239,13 @@ class Books:
                 await self._queues.send("usage", message)
             except Unavailable as error:
                 log.warning("llm.usage_queue_down", reason=error.detail)
-                await self._recorder.record(message)
+                await self.record(message)
+
+    def _forget(self, message: Json) -> None:
+        records = message.get("records")
+        if isinstance(records, list):
+            named = (record.get("id") for record in records if isinstance(record, dict))
+            self._post(Forget(tuple(each for each in named if isinstance(each, str))))
 
 
 def _seeded(subject: str, spent: dict[str, int], unrecorded: Sequence[Settle], latest: Sequence[Json]) -> Seed:

@@ -104,7 +104,7 @@ class Company:
             rates=self.rates,
         )
         self.caller = Caller(self.team, key.key_id, allowances=tuple(allowances.of_key(key)))
-        self.consumed = 0
+        self.consumed, self.consumer = 0, self.process().books
 
     def process(self) -> Process:
         books = Books(self.ledger, self.documents, self.queues, self.recorder, SystemClock(), renew_seconds=LEASE / 4)
@@ -154,7 +154,7 @@ class Company:
         """Usage messages become records."""
         messages = self.queues.bodies("usage")
         for message in messages[self.consumed :]:
-            await self.recorder.record(message)
+            await self.consumer.record(message)
         self.consumed = len(messages)
 
     async def records(self) -> int:

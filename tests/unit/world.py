@@ -204,7 +204,7 @@ class World(StoreWorld):
             "provisioning": here.runner.handle,
             "agent-runs": here.lifecycle.handle,
             "webhooks": here.webhooks.deliver,
-            "usage": here.usage.record,
+            "usage": here.books.record,
         }
         await consumers[queue](body)
 

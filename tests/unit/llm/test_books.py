@@ -1,5 +1,8 @@
 """The books when what they lean on is away, and when a process dies."""
 
+import pytest
+
+from shared.core.errors import Invalid
 from shared.llm.bill import Bill
 from shared.llm.models import Call
 from tests.unit.llm.world import RUN, World, scripted
@@ -36,8 +39,50 @@ class TestReconcile:
         world.books.settle(slow)
         await world.books.close()
         for message in world.queues.bodies("usage"):
-            await world.recorder.record(message)
+            await world.books.record(message)
         assert len(await world.documents.query(f"usage/{slow.caller.team_id}", "record/")) == 1
+
+    async def test_a_record_whose_message_was_lost_with_its_reader_is_sent_once_more(self):
+        world, _ = scripted()
+        answered, survivor = await bill(world), world.another_books()
+        await world.books.admit(answered)
+        world.books.settle(answered)
+        await world.books.close()
+        (first,) = world.queues.bodies("usage")
+        world.clock.advance(16)
+        assert await survivor.reconcile() == 1
+        _, second = world.queues.bodies("usage")
+        assert first == second
+        await survivor.record(second)
+        await world.books.record(first)
+        await survivor.close()
+        world.clock.advance(61)
+        assert await survivor.reconcile() == 0
+        assert len(await world.documents.query(f"usage/{answered.caller.team_id}", "record/")) == 1
+
+    async def test_what_was_recorded_is_not_sent_again(self):
+        world, _ = scripted()
+        answered = await bill(world)
+        await world.books.admit(answered)
+        world.books.settle(answered)
+        await world.books.close()
+        for message in world.queues.bodies("usage"):
+            await world.books.record(message)
+        await world.books.close()
+        world.clock.advance(61)
+        assert await world.another_books().reconcile() == 0
+
+    async def test_a_record_nobody_can_take_is_an_incident_once(self):
+        world, _ = scripted()
+        answered = await bill(world)
+        await world.books.admit(answered)
+        world.books.settle(answered)
+        await world.books.close()
+        world.clock.advance(40 * 24 * 3600)
+        with pytest.raises(Invalid, match="days old"):
+            await world.books.record(world.queues.bodies("usage")[0])
+        await world.books.close()
+        assert await world.another_books().reconcile() == 0
 
     async def test_redis_away_is_tried_again_by_the_timer(self):
         world, _ = scripted()

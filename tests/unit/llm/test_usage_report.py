@@ -17,7 +17,7 @@ WEEK = {"first": date(2026, 1, 1), "last": date(2026, 1, 7)}
 async def recorded(world: World, workspace: Workspace, **changes: Any) -> None:
     key = f"key_{workspace.team_id}_0123456789abcdef"
     of = {"team_id": workspace.team_id, "key_id": key, "run_id": None, "card_id": None}
-    await world.platform.usage.record(message(used(ids.sortable(), **of | changes)))
+    await world.platform.books.record(message(used(ids.sortable(), **of | changes)))
 
 
 async def asked(world: World, by: Principal, **question: Any) -> dict[str, tuple[int, float]]:

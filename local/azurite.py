@@ -43,13 +43,22 @@ def missing() -> str:
 
 
 class Azurite(LocalServer):
-    """`async with Azurite(data_dir, ports) as azurite: azurite.connection_string`. Without `data_dir`: in memory."""
+    """`async with Azurite(data_dir, ports) as azurite: azurite.connection_string`. Without `data_dir`: in memory.
+
+    Without `eager_saves` what was acknowledged in the last five seconds does not survive a kill.
+    """
 
     name = "azurite"
 
     def __init__(
-        self, data_dir: Path | None = None, ports: AzuritePorts | None = None, log_path: Path | None = None
+        self,
+        data_dir: Path | None = None,
+        ports: AzuritePorts | None = None,
+        log_path: Path | None = None,
+        *,
+        eager_saves: bool = True,
     ) -> None:
+        self._eager_saves = eager_saves
         self.ports = ports or AzuritePorts.free()
         super().__init__((self.ports.blob, self.ports.queue, self.ports.table), data_dir, log_path)
 
@@ -74,7 +83,8 @@ class Azurite(LocalServer):
         # Telemetry's package is left out of the installation, so it must be off.
         flags = ["--silent", "--loose", "--skipApiVersionCheck", "--disableTelemetry"]
         keep = ["--inMemoryPersistence"] if self._data_dir is None else ["--location", str(folder)]
-        return ["node", "--require", str(_DURABLE), str(_PROGRAM), *listen, *flags, *keep]
+        durable = ["--require", str(_DURABLE)] if self._eager_saves else []
+        return ["node", *durable, str(_PROGRAM), *listen, *flags, *keep]
 
     async def answers(self) -> bool:
         answers = [await first_line(port, _HELLO) for port in (self.ports.blob, self.ports.queue, self.ports.table)]

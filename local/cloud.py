@@ -64,11 +64,13 @@ class LocalCloud:
         host_environ: Mapping[str, str] | None = None,
         tell: Tell = lambda _: None,
         with_functions: bool = True,
+        eager_saves: bool = True,
     ) -> None:
         """`environ` may name a real model (MODEL_VARIABLES) and any other setting.
 
         `host_environ` is for the function host's process as it stands, and wins. `tell` hears what takes long.
         Without functions, another function host is to be started on the API's port with `settings`.
+        Without eager saves, storage does not survive a kill.
         """
         self.data, self.ports = data.resolve(), ports or CloudPorts()
         self._environ = dict(os.environ if environ is None else environ)
@@ -84,6 +86,7 @@ class LocalCloud:
             self.data / "azurite",
             AzuritePorts(blob=self.ports.blobs, queue=self.ports.queues, table=self.ports.tables),
             self._log("azurite"),
+            eager_saves=eager_saves,
         )
         self.valkey = Valkey(self.data / "redis", self.ports.valkey, self._log("valkey"))
         self.realtime = self._child("realtime", self.ports.realtime, "local.pubsub", str(self.ports.realtime))

@@ -58,6 +58,7 @@ async def started_cloud(
         browsable=False,
         host_environ=host_environ,
         with_functions=with_functions,
+        eager_saves=os.environ.get("KANBAN_TEST_SAVES") != "lazy",
     )
     async with cloud:
         yield cloud

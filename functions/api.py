@@ -44,8 +44,15 @@ LARGEST_BODY = 4 * 1024 * 1024
 """Several times the largest body a route takes. The model gateway has a limit of its own."""
 
 
+def create_app(build: Callable[[], Platform]) -> ASGIApp:
+    """All of it: the API, and before it the model gateway. `build` is called once, at the first request."""
+    api = create_api(build)
+    platform: Platform = api.state.platform
+    return Doorway(llm.ModelGateway(api, lambda: platform.llm), platform.settings.public_web_url)
+
+
 def create_api(build: Callable[[], Platform]) -> FastAPI:
-    """The application. `build` is called once, at the first request."""
+    """The API of people and programs, and the description of all routes."""
     api = FastAPI(
         title="Kanban Platform",
         version="0.1.0",
@@ -55,7 +62,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         separate_input_output_schemas=False,
         redirect_slashes=False,  # it would send clients wherever their Host header says
     )
-    api.state.platform = platform = build()
+    api.state.platform = build()
     plain = api.openapi
     api.openapi = lambda: _as_problems(plain())
     api.add_exception_handler(PlatformError, _platform_error)
@@ -65,16 +72,6 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         api.include_router(area.router, responses=GATEWAY_ERRORS if area is llm else ERRORS)
     api.add_middleware(BodyLimit)
     api.add_middleware(Unexpected)
-    api.add_middleware(llm.ModelGateway, gateway=lambda: platform.llm)
-    api.add_middleware(
-        CORSMiddleware,
-        allow_origins=[platform.settings.public_web_url],
-        allow_methods=["*"],
-        allow_headers=["authorization", "content-type", "if-match", "idempotency-key", REQUEST_ID],
-        expose_headers=["etag", "location", "retry-after", REQUEST_ID],
-        max_age=600,
-    )
-    api.add_middleware(RequestId)
     return api
 
 
@@ -125,17 +122,26 @@ class Unexpected:
             await problem(500, "internal", "Internal error", detail)(scope, receive, send)
 
 
-class RequestId:
-    """Gives every request an id that its answer, its logs and its problem report carry."""
+class Doorway:
+    """Gives every request an id that its answer, its logs and its problem report carry; browsers also get CORS."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, web_url: str) -> None:
         self._app = app
+        self._for_browsers = CORSMiddleware(
+            app,
+            allow_origins=[web_url],
+            allow_methods=["*"],
+            allow_headers=["authorization", "content-type", "if-match", "idempotency-key", REQUEST_ID],
+            expose_headers=["etag", "location", "retry-after", REQUEST_ID],
+            max_age=600,
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        sent = dict(scope["headers"]).get(REQUEST_ID.encode(), b"").decode("latin-1")
+        headers = dict(scope["headers"])
+        sent = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
         request_id = sent if ids.is_plain(sent.replace("-", "")) else ids.sortable()
         token = correlation.set(request_id)
 
@@ -145,7 +151,7 @@ class RequestId:
             await send(message)
 
         try:
-            await self._app(scope, receive, tagged)
+            await (self._for_browsers if b"origin" in headers else self._app)(scope, receive, tagged)
         finally:
             correlation.reset(token)
 

@@ -3,7 +3,7 @@
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
 
-from functions.api import create_api
+from functions.api import create_app
 from functions.asgi import AsgiResponse, WithLifespan
 from functions.context import platform
 
@@ -33,7 +33,7 @@ def register(app: func.FunctionApp) -> None:
 
     async def serve(req: Request) -> Response:
         if not api:
-            api.append(WithLifespan(create_api(platform)))
+            api.append(WithLifespan(create_app(platform)))
         return AsgiResponse(api[0])
 
     for name, route in AREAS.items():

@@ -42,7 +42,7 @@ from shared.llm.service import UsageRecorder
 
 log = Log(__name__)
 
-_LINGER = 0.05
+_LINGER = 0.2
 _BREATH = 0.002
 """What nobody waits for goes with the next question, if one comes within this time."""
 _RECENT = timedelta(seconds=60)

@@ -1,8 +1,5 @@
 """The Anthropic Messages API, or anything that speaks it."""
 
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 from shared.adapters.http_client import BrokenOff, NotConnected, Origin, Response
@@ -33,18 +30,15 @@ class AnthropicUpstream:
         self._patience = patience or Patience()
         self._origin: Origin | None = None
 
-    @asynccontextmanager
-    async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
+    async def send(self, request: Outgoing) -> Incoming:
         response = await self._send(request)
-        try:
-            if 300 <= response.status < 400:
-                raise NotSent(
-                    f"The model service at {self._base} redirects. Set ANTHROPIC_BASE_URL, or base_url in LLM_ROUTES, "
-                    "to its final address."
-                )
-            yield Incoming(response.status, response.headers, _chunks(response, self._patience.idle))
-        finally:
+        if 300 <= response.status < 400:
             response.close()
+            raise NotSent(
+                f"The model service at {self._base} redirects. Set ANTHROPIC_BASE_URL, or base_url in LLM_ROUTES, "
+                "to its final address."
+            )
+        return _Answer(response, self._patience.idle)
 
     async def close(self) -> None:
         if self._origin:
@@ -57,8 +51,8 @@ class AnthropicUpstream:
         try:
             if self._origin is None:
                 self._origin = Origin(self._base, self._patience.connect)
-            async with asyncio.timeout(self._patience.first_byte if request.streamed else self._patience.answer):
-                return await self._origin.send(request.method, target, headers, request.body)
+            seconds = self._patience.first_byte if request.streamed else self._patience.answer
+            return await self._origin.send(request.method, target, headers, request.body, seconds)
         except ValueError as error:
             raise NotSent(f"The model service at {self._base} cannot be asked: {error}") from error
         except NotConnected as error:
@@ -66,17 +60,20 @@ class AnthropicUpstream:
             raise NotSent(
                 f"The model service at {self._base} cannot be reached. Try again in a moment.", retry_after=2
             ) from error
-        except (BrokenOff, TimeoutError) as error:
+        except BrokenOff as error:
             raise NoAnswer(f"The model service at {self._base} did not answer. Try again in a moment.") from error
 
 
-async def _chunks(response: Response, idle: float) -> AsyncIterator[bytes]:
-    try:
-        while True:
-            async with asyncio.timeout(idle):
-                chunk = await response.read()
-            if not chunk:
-                return
-            yield chunk
-    except (BrokenOff, TimeoutError) as error:
-        raise Unavailable("The model service broke off its answer. Try again.") from error
+class _Answer:
+    def __init__(self, response: Response, idle: float) -> None:
+        self.status, self.headers, self.close = response.status, response.headers, response.close
+        self._response, self._idle = response, idle
+
+    async def read(self, quiet: float | None = None) -> bytes | None:
+        try:
+            data = await self._response.read(min(quiet or self._idle, self._idle))
+        except BrokenOff as error:
+            raise Unavailable("The model service broke off its answer. Try again.") from error
+        if data is None and self._response.silence >= self._idle:
+            raise Unavailable("The model service fell silent within its answer. Try again.")
+        return data

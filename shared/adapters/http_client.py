@@ -21,6 +21,7 @@ from shared.llm.upstream import Headers
 _HEAD_LIMIT = 64 * 1024
 _BUFFERED = 256 * 1024
 """Bytes of a body that wait for their reader before the connection is told to pause."""
+_CLOCK_STEP = 0.002
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _LINE_BREAK = re.compile(r"[\x00\r\n]")
 
@@ -50,8 +51,8 @@ class Origin:
         self._connect_seconds, self._kept_seconds = connect_seconds, kept_seconds
         self._kept: list[_Connection] = []
 
-    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> Response:
-        """Returns once status and headers of the answer are there; it must be closed.
+    async def send(self, method: str, target: str, headers: Headers, body: bytes, seconds: float) -> Response:
+        """Returns once status and headers of the answer are there, for which it has so long; it must be closed.
 
         Raises NotConnected, BrokenOff, and ValueError for what cannot stand in a request's head.
         """
@@ -59,7 +60,7 @@ class Origin:
         connection = self._kept.pop() if self._kept else await self._connect()
         response = connection.send(sent)
         try:
-            await response.begin()
+            await response.begin(seconds)
         except BaseException:
             response.close()
             raise
@@ -108,16 +109,37 @@ class Response:
         self._error: BrokenOff | None = None
         self._chunks: list[bytes] = []
         self._waiter: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._heard = self._loop.time()
+        self._silent = False
+        self._listening: asyncio.TimerHandle | None = None
 
-    async def begin(self) -> None:
-        while not self._begun:
-            await self._more()
+    async def begin(self, seconds: float) -> None:
+        timer = self._loop.call_later(seconds, self.fail, "no answer began in time")
+        try:
+            while not self._begun:
+                await self._more()
+        finally:
+            timer.cancel()
 
-    async def read(self) -> bytes:
-        """What has arrived since, at least a byte; nothing at the end. Raises BrokenOff."""
+    @property
+    def silence(self) -> float:
+        """Seconds since something arrived."""
+        return self._loop.time() - self._heard
+
+    async def read(self, quiet: float) -> bytes | None:
+        """What has arrived since, at least a byte; nothing at the end. None after each `quiet` seconds of silence.
+
+        Raises BrokenOff.
+        """
         while not self._chunks:
             if self._whole:
                 return b""
+            if self._silent:
+                self._silent = False
+                return None
+            if self._listening is None:
+                self._listening = self._loop.call_later(quiet, self._listen, quiet)
             await self._more()
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
@@ -130,11 +152,14 @@ class Response:
         """Ends the request; the connection of an answer that is whole is kept for the next."""
         if not self._closed:
             self._closed = True
+            if self._listening:
+                self._listening.cancel()
             self._connection.done(self._whole and self._reusable and not self._paused)
 
     # -- what the connection tells --------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
+        self._heard = self._loop.time()
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -191,11 +216,19 @@ class Response:
     async def _more(self) -> None:
         if self._error:
             raise self._error
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _listen(self, quiet: float) -> None:
+        """One timer for the whole answer: setting one anew for each piece would cost more than the piece."""
+        left = quiet - self.silence
+        if left < _CLOCK_STEP:
+            self._silent, left = True, quiet
+            self._wake()
+        self._listening = self._loop.call_later(left, self._listen, quiet)
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():

@@ -1,7 +1,7 @@
 """The LLM gateway: checks who pays and whether they may, passes the call through untouched, records what it used."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 
 import orjson
@@ -18,9 +18,9 @@ from shared.llm.keys import Keys
 from shared.llm.meter import Meter
 from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
 from shared.llm.prices import budget_micro_usd
-from shared.llm.routing import Router, once, whole
-from shared.llm.sse import PING, with_pings
-from shared.llm.upstream import Incoming, NoAnswer, Outgoing
+from shared.llm.routing import Routed, Router, whole
+from shared.llm.sse import PING, Events
+from shared.llm.upstream import Incoming, NoAnswer, Outgoing, header
 
 log = Log(__name__)
 
@@ -50,17 +50,17 @@ class Gateway:
         caller.check_model(wanted.model)
         bill = Bill(caller, call, self._dearest(wanted.model), wanted.max_tokens, self._clock, streamed=wanted.streamed)
         await self._books.admit(bill)
+        routed: Routed | None = None
         try:
-            async with self._router.open(_outgoing(call, wanted), wanted.model) as routed:
-                incoming = routed.incoming
-                bill.given_up, bill.status = routed.given_up, incoming.status
-                if incoming.header("content-type").startswith("text/event-stream"):
-                    async with aclosing(self._stream(incoming, bill)) as chunks:
-                        yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks)
-                else:
-                    body = await self._whole(incoming, bill)
-                    answered = [*headers.back(incoming.headers, len(body)), *bill.notes]
-                    yield Answer(incoming.status, answered, once(body))
+            routed = await self._router.send(_outgoing(call, wanted), wanted.model)
+            incoming = routed.incoming
+            bill.given_up, bill.status = routed.given_up, incoming.status
+            if header(incoming, "content-type").startswith("text/event-stream"):
+                async with aclosing(self._stream(incoming, bill)) as chunks:
+                    yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks)
+            else:
+                body = await self._whole(incoming, bill)
+                yield Answer(incoming.status, [*headers.back(incoming.headers, len(body)), *bill.notes], _once(body))
             if bill.status < 300 and not bill.report.complete:
                 bill.status = CLIENT_GONE
         except NoAnswer:
@@ -71,6 +71,8 @@ class Gateway:
                 bill.status = CLIENT_GONE
             raise
         finally:
+            if routed:
+                routed.close(_ended(bill.status))
             self._books.settle(bill)
 
     @asynccontextmanager
@@ -79,8 +81,7 @@ class Gateway:
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
         caller.check_model(wanted.model)
-        async with self._router.open(_outgoing(call), wanted.model) as routed:
-            yield await _passed_on(routed.incoming)
+        yield await _passed_on(await self._router.send(_outgoing(call), wanted.model))
 
     @asynccontextmanager
     async def models(self, call: Call) -> AsyncGenerator[Answer]:
@@ -90,8 +91,7 @@ class Gateway:
         if routes.named:
             yield _told(listing.page(routes, call.query))
         else:
-            async with self._router.ask(listing.provider_of_all(routes), _outgoing(call)) as incoming:
-                yield await _passed_on(incoming)
+            yield await _passed_on(await self._router.ask(listing.provider_of_all(routes), _outgoing(call)))
 
     @asynccontextmanager
     async def model(self, call: Call, name: str) -> AsyncGenerator[Answer]:
@@ -101,8 +101,7 @@ class Gateway:
         if name in self._router.routes.named:
             yield _told(listing.description(name, route))
         else:
-            async with self._router.ask(route.targets[0].provider, _outgoing(call)) as incoming:
-                yield await _passed_on(incoming)
+            yield await _passed_on(await self._router.ask(route.targets[0].provider, _outgoing(call)))
 
     async def close(self) -> None:
         """Waits until everything used is recorded."""
@@ -120,17 +119,24 @@ class Gateway:
 
     async def _stream(self, incoming: Incoming, bill: Bill) -> AsyncGenerator[bytes]:
         """Settles before the end is passed on, so that a client's next call meets the raised count."""
-        encoding = incoming.header("content-encoding")
+        encoding = header(incoming, "content-encoding")
         meter = Meter(bill.report, encoding, streamed=True)
-        source = incoming.chunks if encoding else with_pings(incoming.chunks, self._ping_seconds)
+        events = None if encoding else Events()
         try:
-            async for chunk in source:
-                if chunk is not PING:
-                    bill.first_byte()
-                    meter.feed(chunk)
-                if bill.report.complete:
-                    self._books.settle(bill)
-                yield chunk
+            while (chunk := await incoming.read(self._ping_seconds)) != b"":
+                if chunk is None:
+                    if events:
+                        yield PING
+                    continue
+                bill.first_byte()
+                if whole := events.feed(chunk) if events else chunk:
+                    meter.feed(whole)
+                    if bill.report.complete:
+                        self._books.settle(bill)
+                    yield whole
+            if rest := events.rest() if events else b"":
+                meter.feed(rest)
+                yield rest
             if not bill.report.complete and bill.status < 300:
                 bill.status = BROKEN_OFF
         except Unavailable as error:
@@ -139,14 +145,11 @@ class Gateway:
             if encoding:
                 raise
             yield errors.event(error)
-        finally:
-            if isinstance(source, AsyncGenerator):
-                await source.aclose()
 
     async def _whole(self, incoming: Incoming, bill: Bill) -> bytes:
-        meter = Meter(bill.report, incoming.header("content-encoding"), streamed=False)
+        meter = Meter(bill.report, header(incoming, "content-encoding"), streamed=False)
         try:
-            body = await whole(incoming.chunks)
+            body = await whole(incoming)
             bill.first_byte()
             if incoming.status < 300:
                 meter.feed(body)
@@ -163,11 +166,26 @@ def _outgoing(call: Call, wanted: Asked | None = None) -> Outgoing:
     return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body, streamed)
 
 
-async def _passed_on(incoming: Incoming) -> Answer:
-    body = await whole(incoming.chunks)
-    return Answer(incoming.status, headers.back(incoming.headers, len(body)), once(body))
+async def _passed_on(routed: Routed) -> Answer:
+    try:
+        body = await whole(routed.incoming)
+    except BaseException as error:
+        routed.close(False if isinstance(error, Unavailable) else None)
+        raise
+    routed.close(True)
+    return Answer(routed.incoming.status, headers.back(routed.incoming.headers, len(body)), _once(body))
+
+
+def _ended(status: int) -> bool | None:
+    """Whether the provider ended its answer; None when the client left before."""
+    return None if status == CLIENT_GONE else status != BROKEN_OFF
+
+
+async def _once(body: bytes) -> AsyncIterator[bytes]:
+    """An answer that is whole already, as its chunks."""
+    yield body
 
 
 def _told(value: Json) -> Answer:
     body = orjson.dumps(value)
-    return Answer(200, headers.back([("content-type", "application/json")], len(body)), once(body))
+    return Answer(200, headers.back([("content-type", "application/json")], len(body)), _once(body))

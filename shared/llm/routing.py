@@ -2,8 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 
 from shared.core.clock import Clock
@@ -13,21 +12,12 @@ from shared.llm import headers
 from shared.llm.body import with_model
 from shared.llm.breaker import Breaker
 from shared.llm.routes import Provider, Route, Routes, Target
-from shared.llm.upstream import Incoming, NoAnswer, Outgoing, Upstream
+from shared.llm.upstream import Incoming, NoAnswer, Outgoing, Upstream, Whole
 
 log = Log(__name__)
 
 _FIRST_PAUSE = 0.5
 _LARGEST_ANSWER = 64 * 1024 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class Routed:
-    """The answer, who gave it, and how many earlier tries, given up unanswered, may have been billed all the same."""
-
-    incoming: Incoming
-    target: Target
-    given_up: int = 0
 
 
 class _Lane:
@@ -41,24 +31,33 @@ class _Lane:
         self._breaker = Breaker(provider.breaker_failures, provider.breaker_seconds, clock)
         self._under_way = 0
 
-    @asynccontextmanager
-    async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
-        """Raises Unavailable without sending when there is no room, or the provider is left alone."""
+    async def send(self, request: Outgoing) -> Incoming:
+        """What is returned must be given to `end`. Raises Unavailable without sending when there is no room, or the
+        provider is left alone."""
         self._require_room()
         self._under_way += 1
-        probe, healthy, learned = self._breaker.begin(), None, False
+        probe, healthy = self._breaker.begin(), None
         try:
-            async with self._upstream.open(self._without_refused(request)) as incoming:
-                learned = True
-                self._breaker.end(probe, incoming.status < 500)
-                yield incoming
-        except Unavailable:
-            healthy = False
+            incoming = await self._upstream.send(self._without_refused(request))
+            healthy = self._health(incoming, probe)
+        except BaseException as error:
+            healthy = False if isinstance(error, Unavailable) else None
+            self._under_way -= 1
             raise
         finally:
-            if not learned:
-                self._breaker.end(probe, healthy)
-            self._under_way -= 1
+            self._breaker.end(probe, healthy)
+        return incoming
+
+    def end(self, incoming: Incoming, whole: bool | None = None) -> None:
+        """`whole`: False when the answer broke off, None when nobody waited for its end."""
+        incoming.close()
+        self._under_way -= 1
+        if incoming.status < 500:
+            self._breaker.end(False, whole)
+
+    def _health(self, incoming: Incoming, probe: bool) -> bool | None:
+        """An answer that begins shows that a provider is back, but not that it can end one."""
+        return False if incoming.status >= 500 else True if probe else None
 
     def _without_refused(self, request: Outgoing) -> Outgoing:
         if not self._refused:
@@ -70,6 +69,21 @@ class _Lane:
             raise Unavailable(f"Provider {self._name} keeps failing. Try again in a moment.", retry_after=wait)
         if self._most and self._under_way >= self._most:
             raise Unavailable(f"Provider {self._name} has no room for more calls. Try again.", retry_after=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Routed:
+    """The answer, who gave it, and how many earlier tries, given up unanswered, may have been billed all the same."""
+
+    incoming: Incoming
+    target: Target
+    given_up: int = 0
+    lane: _Lane | None = None
+
+    def close(self, whole: bool | None = None) -> None:
+        """Ends the request. `whole`: False when the answer broke off, None when nobody waited for its end."""
+        if self.lane:
+            self.lane.end(self.incoming, whole)
 
 
 class _Tries:
@@ -120,35 +134,20 @@ class Router:
         self._sleep = sleep
         self._random = rng or random.Random()
 
-    @asynccontextmanager
-    async def open(self, request: Outgoing, model: str) -> AsyncGenerator[Routed]:
-        """The first answer that no other target could better: any but 429 and 5xx; else the last of those.
+    async def send(self, request: Outgoing, model: str) -> Routed:
+        """The first answer that no other target could better: any but 429 and 5xx; else the last of those. Close it.
 
         Raises NotFound for a model without a route, Unavailable where nobody answered. What was sent and not answered
         goes on to the next target only if it asked for a stream, which begins before the model does its work.
         """
         route = self.routes.find(model)
-        async with AsyncExitStack() as stack:
-            yield await self._answer(stack, route, request, model)
-
-    @asynccontextmanager
-    async def ask(self, provider: str, request: Outgoing) -> AsyncGenerator[Incoming]:
-        """One provider, once."""
-        async with self._lanes[provider].open(request) as incoming:
-            yield incoming
-
-    async def close(self) -> None:
-        for provider in self._providers.values():
-            await provider.close()
-
-    async def _answer(self, stack: AsyncExitStack, route: Route, request: Outgoing, model: str) -> Routed:
         tries = _Tries()
         for repetition in range(self.routes.retries + 1):
             if repetition and (tries.given_up or not await self._paused(repetition, tries.wait())):
                 break
             for target in self._order(route):
                 try:
-                    answer = await self._try(stack, target, _addressed(request, target, model))
+                    routed = await self._try(target, _addressed(request, target, model))
                 except NoAnswer as error:
                     tries.given_up += 1
                     if not request.streamed:
@@ -157,22 +156,34 @@ class Router:
                 except Unavailable as error:
                     tries.failed(error)
                 else:
-                    if not _passes(answer.status):
-                        return Routed(answer, target, tries.given_up)
-                    tries.answered(Routed(answer, target))
-                    log.info("llm.provider_refused", provider=target.provider, status=answer.status)
+                    if routed.lane:
+                        return replace(routed, given_up=tries.given_up) if tries.given_up else routed
+                    tries.answered(routed)
+                    log.info("llm.provider_refused", provider=target.provider, status=routed.incoming.status)
         return tries.result()
 
-    async def _try(self, stack: AsyncExitStack, target: Target, request: Outgoing) -> Incoming:
-        """An answer kept open in `stack`; one that may be bettered is read to its end, and frees its room."""
-        incoming = await stack.enter_async_context(self._lanes[target.provider].open(request))
+    async def ask(self, provider: str, request: Outgoing) -> Routed:
+        """One provider, once."""
+        lane = self._lanes[provider]
+        return Routed(await lane.send(request), Target(provider=provider), lane=lane)
+
+    async def close(self) -> None:
+        for provider in self._providers.values():
+            await provider.close()
+
+    async def _try(self, target: Target, request: Outgoing) -> Routed:
+        """An answer that may be bettered is read to its end, and frees its room."""
+        lane = self._lanes[target.provider]
+        incoming = await lane.send(request)
         if not _passes(incoming.status):
-            return incoming
+            return Routed(incoming, target, lane=lane)
         try:
-            body = await whole(incoming.chunks)
-        finally:
-            await stack.aclose()
-        return Incoming(incoming.status, incoming.headers, once(body))
+            body = await whole(incoming)
+        except BaseException:
+            lane.end(incoming)
+            raise
+        lane.end(incoming, True)
+        return Routed(Whole(incoming.status, incoming.headers, body), target)
 
     def _order(self, route: Route) -> list[Target]:
         targets = list(route.targets)
@@ -203,18 +214,15 @@ def _addressed(request: Outgoing, target: Target, model: str) -> Outgoing:
     return replace(request, body=with_model(request.body, target.model))
 
 
-async def whole(chunks: AsyncIterator[bytes]) -> bytes:
+async def whole(incoming: Incoming) -> bytes:
     """All of an answer that is no stream."""
-    parts: list[bytes] = []
-    size = 0
-    async for chunk in chunks:
-        size += len(chunk)
+    body = await incoming.read() or b""
+    parts: list[bytes] = [body] if body else []
+    size = len(body)
+    while body:
+        body = await incoming.read() or b""
+        size += len(body)
         if size > _LARGEST_ANSWER:
             raise Unavailable("The model service sent an answer over 64 MB. Ask for a stream instead.")
-        parts.append(chunk)
+        parts.append(body)
     return b"".join(parts)
-
-
-async def once(body: bytes) -> AsyncIterator[bytes]:
-    """An answer that is whole already, as its chunks."""
-    yield body

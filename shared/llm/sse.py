@@ -1,12 +1,7 @@
-"""Server-sent events: where they end, and keep-alives between them on a silent stream."""
-
-import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+"""Server-sent events: where they end, and what may be told between them."""
 
 PING = b'event: ping\ndata: {"type": "ping"}\n\n'
 _ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
-_AHEAD = 16
-"""Chunks read from the model service that the client has not taken yet; then the service waits."""
 
 
 class Events:
@@ -55,40 +50,3 @@ class Splitter:
                 found.append(b"\n".join(self._data))
                 self._data = []
         return found
-
-
-async def with_pings(chunks: AsyncIterator[bytes], interval: float) -> AsyncGenerator[bytes]:
-    """Whole events of `chunks`, with PING after each `interval` seconds without one.
-
-    An error of `chunks` is raised after the last whole event.
-    """
-    ahead: asyncio.Queue[bytes] = asyncio.Queue(_AHEAD)
-    reading = asyncio.create_task(_read(chunks, ahead))
-    try:
-        while True:
-            try:
-                async with asyncio.timeout(interval):
-                    whole = await ahead.get()
-            except TimeoutError:
-                whole = PING
-            yield whole
-    except asyncio.QueueShutDown:
-        await reading
-    finally:
-        reading.cancel()
-        await asyncio.wait({reading})
-        if not reading.cancelled():
-            reading.exception()  # raised above, or nobody is there any more to hear it
-
-
-async def _read(chunks: AsyncIterator[bytes], ahead: asyncio.Queue[bytes]) -> None:
-    """One task for the whole stream: cancelling a read at each ping would end the source."""
-    events = Events()
-    try:
-        async for chunk in chunks:
-            if whole := events.feed(chunk):
-                await ahead.put(whole)
-        if rest := events.rest():
-            await ahead.put(rest)
-    finally:
-        ahead.shutdown()

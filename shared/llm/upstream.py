@@ -1,7 +1,6 @@
 """A model service behind the gateway, as the gateway sees it."""
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -31,26 +30,55 @@ class Outgoing:
     streamed: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
-    """Its answer: `chunks` are the undecoded bytes as they arrive, and raise Unavailable where they break off."""
+class Incoming(Protocol):
+    """Its answer. `headers` have their names in lower case."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Headers: ...
+
+    async def read(self, quiet: float | None = None) -> bytes | None:
+        """Undecoded bytes as they arrive, at the end none. None when there was none for `quiet` seconds.
+
+        Raises Unavailable where they break off, after those that arrived.
+        """
+        ...
+
+    def close(self) -> None:
+        """Ends the request, wherever it is. It may be repeated."""
+        ...
+
+
+@dataclass(slots=True)
+class Whole:
+    """An answer that was read to its end."""
 
     status: int
     headers: Headers
-    chunks: AsyncIterator[bytes]
+    body: bytes
 
-    def header(self, name: str) -> str:
-        return next((value for key, value in self.headers if key == name), "")
+    async def read(self, quiet: float | None = None) -> bytes:
+        body, self.body = self.body, b""
+        return body
+
+    def close(self) -> None:
+        pass
 
 
 class Upstream(Protocol):
     """Sends one request; adds the platform's own credentials to it."""
 
-    def open(self, request: Outgoing) -> AbstractAsyncContextManager[Incoming]:
-        """Yields once status and headers are there. Leaving it, or being cancelled in it, ends the request.
+    async def send(self, request: Outgoing) -> Incoming:
+        """Returns once status and headers are there; it must be closed. Being cancelled ends the request.
 
         Any status is an answer. Raises NotSent or NoAnswer when there is none. Nothing is ever sent twice.
         """
         ...
 
     async def close(self) -> None: ...
+
+
+def header(incoming: Incoming, name: str) -> str:
+    return next((value for key, value in incoming.headers if key == name), "")

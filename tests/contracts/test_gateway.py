@@ -262,7 +262,7 @@ class TestAnswer:
 
 
 class Broken:
-    def open(self, request: Outgoing) -> AbstractAsyncContextManager[Incoming]:
+    async def send(self, request: Outgoing) -> Incoming:
         raise ZeroDivisionError("the inside")
 
     async def close(self) -> None:

@@ -1,6 +1,7 @@
 """The gateway's HTTP client against servers that do what servers do, and what they should not."""
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -77,7 +78,7 @@ async def closing(origin: Origin) -> AsyncGenerator[Origin]:
 
 
 async def ask(origin: Origin, body: bytes = b"{}") -> Response:
-    return await origin.send("POST", "/v1/messages", [("x-a", "1"), ("x-a", "2")], body)
+    return await origin.send("POST", "/v1/messages", [("x-a", "1"), ("x-a", "2")], body, 10)
 
 
 async def answer(origin: Origin) -> tuple[int, bytes]:
@@ -90,7 +91,7 @@ async def answer(origin: Origin) -> tuple[int, bytes]:
 
 async def whole(response: Response) -> bytes:
     parts: list[bytes] = []
-    while part := await response.read():
+    while part := await response.read(10):
         parts.append(part)
     return b"".join(parts)
 
@@ -119,7 +120,7 @@ class TestRequest:
         server = Server(OK)
         async with serving(server) as origin:
             with pytest.raises(ValueError, match="line break"):
-                await origin.send("GET", target, [header], b"")
+                await origin.send("GET", target, [header], b"", 10)
         assert server.connections == 0
 
     async def test_ipv6_addresses_stand_in_brackets(self):
@@ -169,10 +170,28 @@ class TestAnswer:
             assert response.headers == [("x-a", "1"), ("x-a", "2"), ("transfer-encoding", "chunked")]
             response.close()
 
+    async def test_silence_is_told_as_long_as_it_lasts(self):
+        pieces = (HEAD + b"content-length: 4\r\n\r\n", 0.35, b"a", 0.05, b"b", 0.05, b"c", 0.35, b"d")
+        async with serving(Server(*pieces)) as origin:
+            response, told = await ask(origin), list[bytes | None]()
+            while (piece := await response.read(0.1)) != b"":
+                told.append(piece)
+            response.close()
+        assert b"".join(filter(None, told)) == b"abcd"
+        text = "".join(piece.decode() if piece else "." for piece in told)
+        assert re.fullmatch(r"\.{2,4}abc\.{2,4}d", text)
+
+    async def test_one_that_does_not_begin_in_time_is_given_up(self):
+        server = Server(0.5, OK)
+        async with serving(server) as origin:
+            with pytest.raises(BrokenOff, match="in time"):
+                await origin.send("GET", "/", [], b"", 0.1)
+            await asyncio.wait_for(server.left.wait(), 5)
+
     async def test_the_first_piece_is_there_before_the_last_is_sent(self):
         async with serving(Server(HEAD + b"content-length: 2\r\n\r\n", b"a", 30.0, b"b")) as origin:
             response = await ask(origin)
-            assert await asyncio.wait_for(response.read(), 5) == b"a"
+            assert await asyncio.wait_for(response.read(10), 5) == b"a"
             response.close()
 
     async def test_a_reader_that_falls_behind_slows_the_server_down(self):
@@ -230,7 +249,7 @@ class TestConnections:
         server = Server(HEAD + b"content-length: 100\r\n\r\n", b"a", 0.05, *[b"x", 0.01] * 99)
         async with serving(server) as origin:
             response = await ask(origin)
-            await response.read()
+            await response.read(10)
             response.close()
             response.close()
             await asyncio.wait_for(server.left.wait(), 5)
@@ -301,7 +320,7 @@ class TestFailure:
     async def test_within_an_answer_it_is_told_after_what_arrived(self, body: bytes):
         async with serving(Server(HEAD + body, hangs_up=True)) as origin:
             response = await ask(origin)
-            assert await response.read() == b"ab"
+            assert await response.read(10) == b"ab"
             with pytest.raises(BrokenOff):
-                await asyncio.wait_for(response.read(), 5)
+                await asyncio.wait_for(response.read(10), 5)
             response.close()

@@ -1,8 +1,7 @@
 """Model services that play a script: one in memory for unit tests, one over HTTP for contract tests."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -110,31 +109,51 @@ class FakeUpstream:
     requests: list[Outgoing] = field(default_factory=list)
     ended: int = 0
 
-    @asynccontextmanager
-    async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
+    async def send(self, request: Outgoing) -> Incoming:
         self.requests.append(request)
         if self.silent:
             await asyncio.Event().wait()
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, PlatformError):
             raise script
-        try:
-            yield Incoming(script.status, list(script.headers), _play(script))
-        finally:
-            self.ended += 1
+        return Played(script.status, list(script.headers), list(script.steps), self._end)
+
+    def _end(self) -> None:
+        self.ended += 1
 
     async def close(self) -> None:
         pass
 
 
-async def _play(script: Script) -> AsyncIterator[bytes]:
-    for step in script.steps:
-        if isinstance(step, PlatformError):
-            raise step
-        if isinstance(step, bytes):
-            yield step
-        else:
-            await asyncio.sleep(step)
+@dataclass
+class Played:
+    """An answer that follows its steps."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    steps: list[bytes | float | PlatformError]
+    ended: Callable[[], None] = lambda: None
+    closed: bool = False
+
+    async def read(self, quiet: float | None = None) -> bytes | None:
+        while self.steps:
+            match self.steps.pop(0):
+                case bytes() as data:
+                    return data
+                case PlatformError() as error:
+                    raise error
+                case seconds if quiet and seconds > quiet:
+                    self.steps.insert(0, seconds - quiet)
+                    await asyncio.sleep(quiet)
+                    return None
+                case seconds:
+                    await asyncio.sleep(seconds)
+        return b""
+
+    def close(self) -> None:
+        if not self.closed:
+            self.closed = True
+            self.ended()
 
 
 @dataclass

@@ -1,4 +1,7 @@
 import asyncio
+import gzip
+from dataclasses import replace
+from typing import Any
 
 import orjson
 import pytest
@@ -6,9 +9,10 @@ import pytest
 from shared.core.errors import BadRequest, PaymentRequired, RateLimited, Unavailable
 from shared.llm.gateway import Gateway
 from shared.llm.models import Call
+from shared.llm.sse import PING
 from shared.llm.upstream import NotSent
-from tests.fakes.upstream import Script, message, sse, stream_events
-from tests.unit.llm.world import CARD, RUN, TEAM, call, scripted
+from tests.fakes.upstream import FakeUpstream, Script, message, sse, stream_events
+from tests.unit.llm.world import CARD, RUN, TEAM, World, call, scripted
 
 SPENT = f"run/{RUN}"
 EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
@@ -241,3 +245,43 @@ async def test_closing_waits_for_the_books():
     await ask(world.gateway, call(await world.run_token()))
     await world.gateway.close()
     assert len(world.usage()) == 1
+
+
+class TestPings:
+    """On streams that are silent, between their events."""
+
+    async def told(self, *steps: bytes | float | Unavailable, interval: float = 0.02, **script: Any) -> list[bytes]:
+        world = World(FakeUpstream([replace(Script.stream(*steps), **script)]), ping_seconds=interval)
+        async with world.gateway.messages(call(await world.run_token())) as answer:
+            return [chunk async for chunk in answer.chunks]
+
+    async def test_a_silent_stream_is_pinged_between_events(self):
+        got = await self.told(b"data: 1\n\n", 0.07, b"data: 2\n\n")
+        assert (got[0], got[-1]) == (b"data: 1\n\n", b"data: 2\n\n")
+        assert 1 <= got.count(PING) <= 4
+
+    async def test_silence_before_the_first_event_is_pinged(self):
+        assert PING in await self.told(0.05, b"data: 1\n\n")
+
+    @pytest.mark.parametrize("part", [b"data: 1\n", b"data: 1", b"data: 1\r\n", b"data: 1\r\n\r"])
+    async def test_never_inside_an_event(self, part: bytes):
+        got = await self.told(part, 0.06, b"\n\n")
+        assert PING in got
+        assert [chunk for chunk in got if chunk is not PING] == [part + b"\n\n"]
+
+    async def test_a_lively_stream_is_left_alone(self):
+        steps = [b"data: 1\n\n", 0.001] * 20
+        assert await self.told(*steps, interval=5) == [b"data: 1\n\n"] * 20
+
+    async def test_a_stream_without_a_last_end_passes_whole(self):
+        assert b"".join(await self.told(b"data: 1\n\ndata: 2\n")) == b"data: 1\n\ndata: 2\n"
+
+    async def test_a_break_comes_after_the_last_whole_event(self):
+        first, last = await self.told(b"data: 1\n\ndata: 2", Unavailable("gone"))
+        assert first == b"data: 1\n\n"
+        assert last.startswith(b"event: error\n")
+
+    async def test_compressed_bytes_are_never_pinged(self):
+        headers = [("content-type", "text/event-stream"), ("content-encoding", "gzip")]
+        packed = gzip.compress(b"".join(EVENTS))
+        assert await self.told(packed[:9], 0.06, packed[9:], headers=headers) == [packed[:9], packed[9:]]

@@ -2,6 +2,7 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import nullcontext
 from datetime import timedelta
 
 import orjson
@@ -14,6 +15,7 @@ from shared.core.errors import PlatformError, Unavailable
 from shared.llm.breaker import Breaker
 from shared.llm.routes import Provider, Route, Routes, Target
 from shared.llm.routing import Router
+from shared.llm.routing import whole as read_whole
 from shared.llm.upstream import NoAnswer, NotSent, Outgoing
 from tests.fakes.upstream import FakeUpstream, Script, message
 
@@ -51,10 +53,17 @@ class Stage:
     async def ask(self, streamed: bool = False) -> tuple[str, int, int]:
         """Who answered, with what status, after how many tries that were given up."""
         body = b'{"model": "fast", "messages": []}'
-        async with self.router.open(Outgoing("POST", "/v1/messages", "", (), body, streamed), "fast") as routed:
-            async for _ in routed.incoming.chunks:
-                pass
-            return routed.target.provider, routed.incoming.status, routed.given_up
+        routed = await self.router.send(Outgoing("POST", "/v1/messages", "", (), body, streamed), "fast")
+        whole: bool | None = None
+        try:
+            await read_whole(routed.incoming)
+            whole = True
+        except Unavailable:
+            whole = False
+            raise
+        finally:
+            routed.close(whole)
+        return routed.target.provider, routed.incoming.status, routed.given_up
 
     @property
     def asked(self) -> str:
@@ -205,6 +214,22 @@ class TestCircuit:
         stage.upstreams["a"].scripts = [OK]
         assert (await stage.ask())[0] == "a"
         assert (await stage.ask())[0] == "a"
+
+    async def test_one_whose_answers_keep_breaking_off_is_left_alone_too(self):
+        cut = Script(steps=[b"{", Unavailable("cut")])
+        stage = Stage([cut], [OK], breaker_failures=3, breaker_seconds=30)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="cut"):
+                await stage.ask()
+        assert await stage.ask() == ("b", 200, 0)
+        assert stage.asked == "a3 b1"
+
+    async def test_a_whole_answer_makes_up_for_those(self):
+        cut = Script(steps=[b"{", Unavailable("cut")])
+        stage = Stage([cut, cut, OK, cut, cut, OK], breaker_failures=3, breaker_seconds=30)
+        for expected in (False, False, True) * 2:
+            with nullcontext() if expected else pytest.raises(Unavailable, match="cut"):
+                await stage.ask()
 
     async def test_alone_it_answers_at_once_with_when_to_come_back(self):
         stage = Stage([NotSent("down")], breaker_failures=2, breaker_seconds=30)

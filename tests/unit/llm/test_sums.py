@@ -2,16 +2,15 @@
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 
 import orjson
 import pytest
 
 from shared.core import usage
-from shared.core.errors import PlatformError, Unavailable
+from shared.core.errors import Unavailable
 from shared.llm.upstream import Incoming, Outgoing
-from tests.fakes.upstream import message, sse, stream_events
+from tests.fakes.upstream import Played, message, sse, stream_events
 from tests.unit.llm.world import TEAM, World, call
 
 REQUESTS = 10_000
@@ -29,8 +28,7 @@ class CountingUpstream:
         self.total: Counter[str] = Counter()
         self.by_model: defaultdict[str, Counter[str]] = defaultdict(Counter)
 
-    @asynccontextmanager
-    async def open(self, request: Outgoing) -> AsyncGenerator[Incoming]:
+    async def send(self, request: Outgoing) -> Incoming:
         model = orjson.loads(request.body)["model"]
         told = {
             "input_tokens": self._dice.randrange(1, 5000),
@@ -41,17 +39,17 @@ class CountingUpstream:
         match self._dice.choice(("json", "json", "stream", "stream", "stream", "cut", "error")):
             case "json":
                 self._count(model, told, output)
-                yield Incoming(200, list(JSON), _sent(orjson.dumps(message(model, **told, output_tokens=output))))
+                return Played(200, JSON, [orjson.dumps(message(model, **told, output_tokens=output))])
             case "stream":
                 self._count(model, told, output)
                 events = sse(*stream_events(("a", "b"), model, output, **told))
-                yield Incoming(200, list(STREAM), _sent(*events))
+                return Played(200, STREAM, list(events))
             case "cut":
                 self._count(model, told, 1)
                 events = sse(*stream_events(("a", "b"), model, output, **told))
-                yield Incoming(200, list(STREAM), _sent(*events[:3], Unavailable("It broke off.")))
+                return Played(200, STREAM, [*events[:3], Unavailable("It broke off.")])
             case _:
-                yield Incoming(529, list(JSON), _sent(b'{"type": "error"}'))
+                return Played(529, JSON, [b'{"type": "error"}'])
 
     async def close(self) -> None:
         pass
@@ -63,13 +61,6 @@ class CountingUpstream:
             counter["cache_read_tokens"] += told["cache_read_input_tokens"]
             counter["cache_write_tokens"] += told["cache_creation_input_tokens"]
             counter["output_tokens"] += output
-
-
-async def _sent(*steps: bytes | PlatformError) -> AsyncIterator[bytes]:
-    for step in steps:
-        if isinstance(step, PlatformError):
-            raise step
-        yield step
 
 
 @pytest.mark.timeout(300)

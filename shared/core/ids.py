@@ -4,6 +4,7 @@ A scope is a team (`t...`) or a workspace (`w...`); everything on its board live
 """
 
 import hashlib
+import os
 import secrets
 import threading
 import time
@@ -17,17 +18,32 @@ _PAIRS = [first + second for first in _ALPHABET for second in _ALPHABET]
 
 
 class _Rising:
-    """Numbers of 98 bits, each higher than all before it in this process: milliseconds, then random bits."""
+    """Numbers of 98 bits, each higher than all before it in this process: milliseconds, then random bits.
+
+    The system is asked for randomness now and then, not for each.
+    """
 
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
+        self._random = b""
+        os.register_at_fork(after_in_child=self._forget)
 
     def next(self) -> int:
-        value = (time.time_ns() // 1_000_000 << 50) | secrets.randbits(50)
         with self._lock:
-            self._last = value if value > self._last else self._last + 1 + secrets.randbits(32)
+            value = (time.time_ns() // 1_000_000 << 50) | self._drawn() >> 14
+            self._last = value if value > self._last else self._last + 1 + (self._drawn() >> 32)
             return self._last
+
+    def _drawn(self) -> int:
+        """64 random bits."""
+        if not self._random:
+            self._random = os.urandom(1024)
+        drawn, self._random = self._random[:8], self._random[8:]
+        return int.from_bytes(drawn)
+
+    def _forget(self) -> None:
+        self._random, self._lock = b"", threading.Lock()
 
 
 _rising = _Rising()

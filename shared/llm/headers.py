@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 from shared.core import ids
+from shared.core.log import correlation
 from shared.llm.upstream import Headers
 
 _FORTH = frozenset(("accept", "content-type", "idempotency-key", "user-agent", "x-app"))
@@ -58,7 +59,8 @@ def back(outgoing: Headers, length: int | None = None) -> Headers:
 
 
 def request_id() -> str:
-    return f"req_{ids.sortable()}"
+    """That of the answer's `x-request-id` and of the log."""
+    return f"req_{correlation.get() or ids.sortable()}"
 
 
 def retry_after(answer: Headers) -> float:

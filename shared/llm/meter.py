@@ -33,6 +33,13 @@ class Report:
             self.model = str(message.get("model") or self.model)
             self._add(message.get("usage"))
 
+    def told_nothing_of_usage(self, events: bytes) -> bool:
+        """Whether whole events are among those that come most, which only have to be counted."""
+        if b'"message_' in events:
+            return False
+        self._deltas += events.count(b'"content_block_delta"')
+        return True
+
     def event(self, data: bytes) -> None:
         """An event of a stream. Figures of later events replace those of earlier ones."""
         if b'"content_block_delta"' in data:
@@ -91,6 +98,8 @@ class Meter:
         plain = self._decode(chunk)
         if self._events is None:
             self._body += plain
+            return
+        if self._events.between and plain.endswith(b"\n\n") and self._report.told_nothing_of_usage(plain):
             return
         for data in self._events.feed(plain):
             self._report.event(data)

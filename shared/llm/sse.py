@@ -37,6 +37,11 @@ class Splitter:
         self._line = b""
         self._data: list[bytes] = []
 
+    @property
+    def between(self) -> bool:
+        """Whether all that was fed are whole events."""
+        return not self._line and not self._data
+
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that `chunk` completes."""
         lines = (self._line + chunk).splitlines(keepends=True)

@@ -1,7 +1,10 @@
 import gzip
+import itertools
 
 import orjson
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from shared.core.errors import Unavailable
 from shared.llm.meter import Meter, Report
@@ -44,6 +47,21 @@ class TestStream:
         fake = '{"type":"message_delta","usage":{"output_tokens":9999}} event: message_stop'
         events = stream_events(text=[fake, "\n\ndata: " + fake])
         assert streamed(b"".join(sse(*events)), 11).shares()[0].tokens.output == 12
+
+    @given(st.lists(st.sampled_from((1, 7, 50, 10_000)), min_size=1), st.booleans())
+    def test_deltas_are_counted_however_the_bytes_are_cut(self, sizes: list[int], quoting: bool):
+        word = 'a "content_block_delta" of "message_start"' if quoting else "word"
+        text = b"".join(sse(*stream_events([word] * 20)[:-2]))
+        whole, cut = Report("m"), Report("m")
+        Meter(whole, "", streamed=True).feed(text)
+        meter, at = Meter(cut, "", streamed=True), 0
+        for size in itertools.cycle(sizes):
+            if at >= len(text):
+                break
+            meter.feed(text[at : at + size])
+            at += size
+        assert cut.at_least(0) == whole.at_least(0)
+        assert sum(share.tokens.output for share in whole.at_least(0)) == 20
 
     def test_a_stream_cut_in_the_middle_charges_at_least_its_deltas(self):
         report = streamed(b"".join(sse(*stream_events(text=["a"] * 40))[:42]), 99)

@@ -162,10 +162,11 @@ class _Exchange:
         try:
             async with operation(call) as answer:
                 await self._start(answer.status, answer.headers)
-                async for chunk in answer.chunks:
-                    await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
+                if answer.chunks:
+                    async for chunk in answer.chunks:
+                        await self._send({"type": "http.response.body", "body": chunk, "more_body": True})
                 watch.cancel()  # servers tell a whole answer as a disconnect
-                await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+                await self._send({"type": "http.response.body", "body": answer.body, "more_body": False})
         except asyncio.CancelledError:
             if not self._gone or task.uncancel():
                 raise

@@ -1,7 +1,7 @@
 """The LLM gateway: checks who pays and whether they may, passes the call through untouched, records what it used."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, asynccontextmanager
 
 import orjson
@@ -57,10 +57,10 @@ class Gateway:
             bill.given_up, bill.status = routed.given_up, incoming.status
             if header(incoming, "content-type").startswith("text/event-stream"):
                 async with aclosing(self._stream(incoming, bill)) as chunks:
-                    yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks)
+                    yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks=chunks)
             else:
                 body = await self._whole(incoming, bill)
-                yield Answer(incoming.status, [*headers.back(incoming.headers, len(body)), *bill.notes], _once(body))
+                yield Answer(incoming.status, [*headers.back(incoming.headers, len(body)), *bill.notes], body)
             if bill.status < 300 and not bill.report.complete:
                 bill.status = CLIENT_GONE
         except NoAnswer:
@@ -173,7 +173,7 @@ async def _passed_on(routed: Routed) -> Answer:
         routed.close(False if isinstance(error, Unavailable) else None)
         raise
     routed.close(True)
-    return Answer(routed.incoming.status, headers.back(routed.incoming.headers, len(body)), _once(body))
+    return Answer(routed.incoming.status, headers.back(routed.incoming.headers, len(body)), body)
 
 
 def _ended(status: int) -> bool | None:
@@ -181,11 +181,6 @@ def _ended(status: int) -> bool | None:
     return None if status == CLIENT_GONE else status != BROKEN_OFF
 
 
-async def _once(body: bytes) -> AsyncIterator[bytes]:
-    """An answer that is whole already, as its chunks."""
-    yield body
-
-
 def _told(value: Json) -> Answer:
     body = orjson.dumps(value)
-    return Answer(200, headers.back([("content-type", "application/json")], len(body)), _once(body))
+    return Answer(200, headers.back([("content-type", "application/json")], len(body)), body)

@@ -147,11 +147,12 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What goes back. Consume `chunks` inside the context that gave it."""
+    """What goes back: of a stream `chunks`, to be consumed inside the context that gave them; else `body`."""
 
     status: int
     headers: Headers
-    chunks: AsyncIterator[bytes]
+    body: bytes = b""
+    chunks: AsyncIterator[bytes] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from shared.llm.models import Call
 from shared.llm.sse import PING
 from shared.llm.upstream import NotSent
 from tests.fakes.upstream import FakeUpstream, Script, message, sse, stream_events
-from tests.unit.llm.world import CARD, RUN, TEAM, World, call, scripted
+from tests.unit.llm.world import CARD, RUN, TEAM, World, call, read, scripted
 
 SPENT = f"run/{RUN}"
 EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
@@ -21,7 +21,7 @@ COST = 10 * 2 + 12 * 10 + 100 + 250
 
 async def ask(gateway: Gateway, request: Call) -> tuple[int, bytes]:
     async with gateway.messages(request) as answer:
-        return answer.status, b"".join([chunk async for chunk in answer.chunks])
+        return answer.status, b"".join(await read(answer))
 
 
 class TestUsage:
@@ -71,6 +71,7 @@ class TestUsage:
         world, upstream = scripted(Script.stream(*EVENTS))
         token = await world.run_token(cap=COST)
         async with world.gateway.messages(call(token)) as answer:
+            assert answer.chunks
             async for chunk in answer.chunks:
                 if b"message_stop" in chunk:
                     with pytest.raises(PaymentRequired):
@@ -80,8 +81,9 @@ class TestUsage:
     async def test_a_client_that_leaves_pays_for_what_was_reported(self):
         world, upstream = scripted(Script.stream(*EVENTS[:3], 60.0))
         async with world.gateway.messages(call(await world.run_token())) as answer:
+            assert answer.chunks
             for _ in range(3):
-                await anext(answer.chunks)  # type: ignore[arg-type]
+                await anext(answer.chunks)
         assert upstream.ended == 1
         (sent,) = await world.recorded()
         assert (sent["input_tokens"], sent["output_tokens"], sent["status"]) == (10, 1, 499)
@@ -187,7 +189,7 @@ class TestCap:
         token = await world.run_token(cap=COST)
         async with world.gateway.messages(call(token)) as answer:
             world.ledger.down = True
-            _ = [chunk async for chunk in answer.chunks]
+            await read(answer)
         await world.books.close()
         world.ledger.down = False
         with pytest.raises(PaymentRequired):
@@ -253,7 +255,7 @@ class TestPings:
     async def told(self, *steps: bytes | float | Unavailable, interval: float = 0.02, **script: Any) -> list[bytes]:
         world = World(FakeUpstream([replace(Script.stream(*steps), **script)]), ping_seconds=interval)
         async with world.gateway.messages(call(await world.run_token())) as answer:
-            return [chunk async for chunk in answer.chunks]
+            return await read(answer)
 
     async def test_a_silent_stream_is_pinged_between_events(self):
         got = await self.told(b"data: 1\n\n", 0.07, b"data: 2\n\n")

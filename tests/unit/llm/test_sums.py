@@ -11,7 +11,7 @@ from shared.core import usage
 from shared.core.errors import Unavailable
 from shared.llm.upstream import Incoming, Outgoing
 from tests.fakes.upstream import Played, message, sse, stream_events
-from tests.unit.llm.world import TEAM, World, call
+from tests.unit.llm.world import TEAM, World, call, read
 
 REQUESTS = 10_000
 RUNS = [f"run_{TEAM}_{number:04d}" for number in range(7)]
@@ -76,7 +76,7 @@ async def test_sums_over_10_000_random_requests_are_the_model_services_own_count
         body = orjson.dumps({"model": dice.choice(MODELS), "max_tokens": 2000})
         with suppress(Unavailable):
             async with world.gateway.messages(call(tokens[place], body)) as answer:
-                _ = [chunk async for chunk in answer.chunks]
+                await read(answer)
         if number % 100 == 0:
             world.clock.advance(870)  # all in all a day, more or less
             await world.books.close()

@@ -13,7 +13,7 @@ from shared.core.store import Store
 from shared.llm.books import Books
 from shared.llm.gateway import Gateway
 from shared.llm.keys import Keys
-from shared.llm.models import Call, KeyRecord
+from shared.llm.models import Answer, Call, KeyRecord
 from shared.llm.routes import DEFAULT, Routes
 from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
@@ -114,3 +114,8 @@ def scripted(*scripts: Script | PlatformError) -> tuple[World, FakeUpstream]:
 
 def call(token: str, body: bytes = b'{"model": "claude-sonnet-5-5"}', headers: Headers = ()) -> Call:
     return Call("POST", "/v1/messages", "beta=true", [("x-api-key", token), *headers], body)
+
+
+async def read(answer: Answer) -> list[bytes]:
+    """Its pieces."""
+    return [answer.body] if answer.chunks is None else [chunk async for chunk in answer.chunks]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from importlib import import_module
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -28,6 +30,8 @@ class StorageQueues:
         text = orjson.dumps(body)
         if len(text) > LARGEST_MESSAGE:
             raise TooLarge(f"A message of {len(text)} bytes: at most {LARGEST_MESSAGE} fit. Send a reference instead.")
+        if self._service is None:  # meanwhile others are being answered
+            await asyncio.to_thread(import_module, "azure.storage.queue.aio")
         from azure.core.exceptions import AzureError, ResourceNotFoundError
 
         client = self._queue(queue)

@@ -113,7 +113,13 @@ class FunctionHost:
 
     def _nudge(self) -> None:
         for queue in self._queues:
-            queue.nudge()
+            if queue.fed_by_functions:
+                queue.nudge()
+
+    def _poisoned(self, name: str) -> None:
+        for queue in self._queues:
+            if queue.queue == name:
+                queue.nudge()
 
     def _listen(self) -> socket.socket:
         # With the protocol named, asyncio turns Nagle's algorithm off; it costs 40 ms an answer otherwise.
@@ -135,7 +141,7 @@ class FunctionHost:
                 if function.connection not in services:
                     services[function.connection] = await self._connect(function)
                 service = services[function.connection]
-                listeners.append(QueueListener(service, function, self._config.queues, self._grace))
+                listeners.append(QueueListener(service, function, self._config.queues, self._grace, self._poisoned))
         return listeners
 
     async def _connect(self, function: QueueFunction) -> QueueServiceClient:

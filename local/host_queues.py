@@ -10,7 +10,7 @@ import base64
 import binascii
 import contextlib
 import random
-from collections.abc import AsyncGenerator, Awaitable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -47,8 +47,16 @@ class QueueListener:
     """
 
     def __init__(
-        self, service: QueueServiceClient, function: QueueFunction, options: QueueOptions, grace: float
+        self,
+        service: QueueServiceClient,
+        function: QueueFunction,
+        options: QueueOptions,
+        grace: float,
+        poisoned: Callable[[str], None],
     ) -> None:
+        """`poisoned` is told the queue that a message was moved to."""
+        self._poisoned = poisoned
+        self.queue = function.queue
         self._function = function
         self._options = options
         self._grace = grace
@@ -83,6 +91,11 @@ class QueueListener:
             else:
                 await self._pause(self._delay(empty_polls))
                 empty_polls += 1
+
+    @property
+    def fed_by_functions(self) -> bool:
+        """Poison queues are fed by the host."""
+        return not self.queue.endswith(_POISON)
 
     def stop(self) -> None:
         self._stopping.set()
@@ -201,6 +214,7 @@ class QueueListener:
             await self._poison.send_message(held.message.content)
         await self._queue.delete_message(held.message.id, held.receipt)
         log.warning("queue.message_poisoned", **self._fields(held.message))
+        self._poisoned(self._poison.queue_name)
 
     @asynccontextmanager
     async def _renewed(self, held: _Held) -> AsyncGenerator[None]:

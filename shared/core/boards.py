@@ -113,8 +113,11 @@ class CardLine:
 
 def end_of(lines: list[CardLine], column_id: str, but: str = "") -> str:
     """The rank below all cards of a column, not counting the card `but`."""
-    ranks = [line.rank for line in lines if line.column_id == column_id and line.id != but]
-    return rank.between(max(ranks, default=None), None)
+    last = ""
+    for line in reversed(lines):  # what was made last mostly lies last, and few others have to be looked at twice
+        if line.rank > last and line.column_id == column_id and line.id != but:
+            last = line.rank
+    return rank.between(last or None, None)
 
 
 class RunRecord(Run):

@@ -71,7 +71,8 @@ events {{}}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  upstream model {{ server {upstream.removeprefix("http://")}; keepalive 64; }}
+  keepalive_requests 1000000;
+  upstream model {{ server {upstream.removeprefix("http://")}; keepalive 64; keepalive_requests 1000000; }}
   server {{
     listen 127.0.0.1:{port};
     location / {{

@@ -67,7 +67,7 @@ async def nginx(folder: Path, port: int, upstream: str) -> Subject:
     config = folder / "nginx.conf"
     config.write_text(f"""
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log stderr error;
-events {{}}
+events {{ worker_connections 4096; }}
 http {{
   access_log off; client_body_temp_path {folder}; proxy_temp_path {folder}; fastcgi_temp_path {folder};
   uwsgi_temp_path {folder}; scgi_temp_path {folder};

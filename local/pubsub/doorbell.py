@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 import redis.asyncio
@@ -22,28 +22,51 @@ class Bell:
     """One socket's. A ring may carry the message, so that a socket that has sent all before need not ask Redis."""
 
     def __init__(self) -> None:
-        self._rung = asyncio.Event()
         self._carried: list[Message | None] = []
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._looked = 0.0
+        self._alarm: asyncio.TimerHandle | None = None
 
     def ring(self, message: Message | None) -> None:
         """None: there is something else to be told than messages."""
         if len(self._carried) < _MOST_CARRIED:  # else a gap will show
             self._carried.append(message)
-        self._rung.set()
+        self._wake()
 
     def take(self, after: int) -> list[Message]:
         """What was carried if it follows on sequence `after` without a gap, else nothing; the bell is still again."""
-        self._rung.clear()
+        self._looked = self._loop.time()
         rung, self._carried = self._carried, []
         carried = [message for message in rung if message is not None]
         follows = [sequence for sequence, _ in carried] == [*range(after + 1, after + 1 + len(rung))]
         return carried if follows else []
 
     async def wait(self, seconds: float) -> None:
-        """For a ring, but no longer than this."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self._rung.wait()
+        """For a ring, but not much longer than this."""
+        if self._carried:
+            return
+        if self._alarm is None:
+            self._alarm = self._loop.call_later(seconds, self._look, seconds)
+        self._waiter = self._loop.create_future()
+        await self._waiter
+
+    def close(self) -> None:
+        if self._alarm:
+            self._alarm.cancel()
+
+    def _look(self, seconds: float) -> None:
+        """One timer at a time, and none set anew by each ring: rings are what comes most."""
+        self._alarm = None
+        left = self._looked + seconds - self._loop.time()
+        if left <= 0:
+            self._wake()
+        else:
+            self._alarm = self._loop.call_later(left, self._look, seconds)
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
 
 
 class Doorbell:
@@ -62,6 +85,7 @@ class Doorbell:
         try:
             yield bell
         finally:
+            bell.close()
             bells = self._bells[connection]
             bells.discard(bell)
             if not bells:

@@ -16,10 +16,12 @@ from local.github.auth import Credentials
 from local.github.call import Call, Operation
 from local.github.config import GitHubConfig
 from local.github.errors import GitHubError, not_found
+from local.github.merging import Merges
 from local.github.pages import Pages
 from local.github.resources import Links
 from local.github.smart_http import SmartHttp
 from local.github.store import Store
+from local.github.webhook import Webhook
 from shared.core.log import Log
 
 type _Endpoint = Callable[[Request], Awaitable[Response]]
@@ -47,6 +49,7 @@ _OPERATIONS: dict[tuple[str, str], Operation] = {
     ("GET", "/repos/{owner}/{repo}/pulls"): pulls.listing,
     ("POST", "/repos/{owner}/{repo}/pulls"): pulls.create,
     ("GET", "/repos/{owner}/{repo}/pulls/{pull_number}"): pulls.get,
+    ("PUT", "/repos/{owner}/{repo}/pulls/{pull_number}/merge"): pulls.merge,
 }
 _METHODS = ["GET", "POST", "PUT", "PATCH", "DELETE"]
 _LARGEST_BODY = 1_000_000
@@ -58,7 +61,9 @@ def create_app(config: GitHubConfig) -> Starlette:
         raise PermissionError(f"{git.HOOKS / 'update'} must be executable, or branch protection would not hold.")
     store = Store(config.data, config.clock)
     credentials = Credentials(config, store)
-    emulator = _Emulator(config, store, credentials)
+    webhook = Webhook(config)
+    merges = Merges(config, store, webhook)
+    emulator = _Emulator(config, store, credentials, merges)
     rest = [
         Route(prefix + description.route(path), emulator.endpoint(method, path, operation), methods=[method])
         for prefix in ("/api/v3", "")
@@ -68,7 +73,8 @@ def create_app(config: GitHubConfig) -> Starlette:
         Route(f"{prefix}/{{rest:path}}", _unknown, methods=_METHODS)
         for prefix in ("/api/v3", "/repos", "/orgs", "/app")
     ]
-    return Starlette(routes=[*rest, *unknown, *_git(store, credentials), *Pages(config, store).routes()])
+    pages = Pages(config, store, merges).routes()
+    return Starlette(routes=[*rest, *unknown, *_git(store, credentials), *pages], lifespan=webhook.lifespan)
 
 
 def git_routes(config: GitHubConfig) -> list[Route]:
@@ -88,8 +94,9 @@ def _git(store: Store, credentials: Credentials) -> list[Route]:
 class _Emulator:
     """Turns an operation into an endpoint: caller, body, operation, and the answer held against the description."""
 
-    def __init__(self, config: GitHubConfig, store: Store, credentials: Credentials) -> None:
+    def __init__(self, config: GitHubConfig, store: Store, credentials: Credentials, merges: Merges) -> None:
         self._config = config
+        self._merges = merges
         self._store = store
         self._credentials = credentials
 
@@ -109,15 +116,17 @@ class _Emulator:
         wrong = description.request_complaints(path, method.lower(), body)
         if wrong:
             raise GitHubError(422, f"Invalid request.\n\n{wrong[0]}", None)
-        links = self._links(request)
         return Call(
-            self._config, self._store, self._credentials, links, actor, request.path_params, request.query_params, body
+            self._config,
+            self._store,
+            self._credentials,
+            self._merges,
+            Links.of(request, self._config),
+            actor,
+            request.path_params,
+            request.query_params,
+            body,
         )
-
-    def _links(self, request: Request) -> Links:
-        origin = f"{request.url.scheme}://{request.url.netloc}"
-        prefix = "/api/v3" if request.url.path.startswith("/api/v3/") else ""
-        return Links(origin + prefix, self._config.web_url.rstrip("/") or origin)
 
     def _respond(self, method: str, path: str, status: int, body: object) -> Response:
         if self._config.validate_answers and (wrong := description.complaints(path, method.lower(), status, body)):

@@ -7,6 +7,7 @@ from typing import Any
 from local.github.auth import Actor, Credentials
 from local.github.config import GitHubConfig
 from local.github.errors import unauthenticated
+from local.github.merging import Merges
 from local.github.resources import Links
 from local.github.store import Repo, Store
 
@@ -21,6 +22,7 @@ class Call:
     config: GitHubConfig
     store: Store
     credentials: Credentials
+    merges: Merges
     links: Links
     actor: Actor
     params: Mapping[str, Any]

@@ -19,6 +19,7 @@ class GitHubConfig:
     """`app_public_key` is PEM. `browsable`: a person may look at private repositories without signing in.
 
     `web_url` is the address in links for people and for git; empty: whatever address the request came to.
+    `webhook_url` is where the App hears of merges, signed with `webhook_secret`; empty: nowhere.
     """
 
     data: Path
@@ -29,6 +30,8 @@ class GitHubConfig:
     app_slug: str = "kanban-platform"
     permissions: Mapping[str, str] = field(default_factory=lambda: dict(APP_PERMISSIONS))
     web_url: str = ""
+    webhook_url: str = ""
+    webhook_secret: str = field(default="", repr=False)
     browsable: bool = False
     validate_answers: bool = True
     clock: Clock = field(default_factory=SystemClock)

@@ -11,6 +11,10 @@ from starlette.routing import Route
 from local.github import git, history
 from local.github.auth import NOBODY
 from local.github.config import GitHubConfig
+from local.github.errors import GitHubError
+from local.github.merging import Merges
+from local.github.pull_resource import Json, tip
+from local.github.resources import Links
 from local.github.store import Repo, Store
 
 type Page = Callable[[Request, Repo], Awaitable[Response]]
@@ -30,6 +34,8 @@ a { color: var(--link); text-decoration: none } a:hover { text-decoration: under
 h1 { font-size: 1.4rem } h2 { font-size: 1rem; margin-top: 2rem }
 ul { list-style: none; padding: 0; border: 1px solid var(--line); border-radius: 6px }
 li { padding: .4rem .8rem; border-top: 1px solid var(--line) } li:first-child { border-top: 0 }
+form { display: inline } button { font: inherit; color: #fff; background: #1f883d; border: 0; border-radius: 6px;
+  padding: .3rem .9rem; margin: 0 .5rem; cursor: pointer }
 small, .soft { opacity: .7 } code, pre { font: 13px/1.45 ui-monospace, monospace }
 pre { overflow-x: auto; background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .6rem 0;
   margin: 0 }
@@ -41,9 +47,10 @@ pre span { display: block; padding: 0 .8rem; white-space: pre; min-height: 1.45e
 class Pages:
     """Private repositories are shown only when the emulator is `browsable`: nobody signs in here."""
 
-    def __init__(self, config: GitHubConfig, store: Store) -> None:
+    def __init__(self, config: GitHubConfig, store: Store, merges: Merges) -> None:
         self._config = config
         self._store = store
+        self._merges = merges
 
     def routes(self) -> list[Route]:
         pages: dict[str, Page] = {
@@ -55,7 +62,8 @@ class Pages:
             "/pull/{number:int}": _pull,
         }
         shown = [Route("/{owner}/{repo}" + path, self._page(page), methods=["GET"]) for path, page in pages.items()]
-        return [Route("/", self._index, methods=["GET"]), *shown]
+        merge = Route("/{owner}/{repo}/pull/{number:int}/merge", self._page(self._merge), methods=["POST"])
+        return [Route("/", self._index, methods=["GET"]), *shown, merge]
 
     async def _index(self, request: Request) -> Response:
         repos = [repo for repo in self._store.of_owner(self._config.org) if self._visible(repo)]
@@ -69,6 +77,17 @@ class Pages:
             return await page(request, repo) if repo and self._visible(repo) else _missing()
 
         return show
+
+    async def _merge(self, request: Request, repo: Repo) -> Response:
+        """Asked for by the button of our own page only: another site's page could post here too."""
+        number = request.path_params["number"]
+        try:
+            if request.headers.get("sec-fetch-site", "same-origin") != "same-origin":
+                raise GitHubError(403, "Use the button on the page of the pull request.")
+            await self._merges.merge(Links.of(request, self._config), repo, number, {})
+        except GitHubError as error:
+            return _html("Not merged", f"{_home(repo)}<p>{escape(error.message)}</p>", error.status)
+        return RedirectResponse(_at(repo, "pull", str(number)), 303)
 
     def _visible(self, repo: Repo) -> bool:
         return self._config.browsable or NOBODY.may(repo, "contents", "read")
@@ -127,10 +146,30 @@ async def _compare(request: Request, repo: Repo) -> Response:
 
 
 async def _pull(request: Request, repo: Repo) -> Response:
-    for pull in repo.pulls:
-        if pull["number"] == request.path_params["number"]:
-            return RedirectResponse(_at(repo, "compare", f"{pull['base']}...{pull['head']}"))
-    return _missing()
+    pull = next((pull for pull in repo.pulls if pull["number"] == request.path_params["number"]), None)
+    if pull is None:
+        return _missing()
+    changes, commits = await _proposed(repo, pull)
+    title = f"{pull['title']} #{pull['number']}"
+    ends = f"<code>{escape(pull['head'])}</code> into <code>{escape(pull['base'])}</code>"
+    about = f"<p style='white-space: pre-line'>{escape(pull['body'] or '')}</p>"
+    lines = _list([_entry(repo, item) for item in commits], "")
+    return _html(
+        title, f"{_home(repo)}<p>{_standing(repo, pull)} {ends}</p>{about}<h2>Commits</h2>{lines}{_diff(changes)}"
+    )
+
+
+async def _proposed(repo: Repo, pull: Json) -> tuple[list[history.Change], list[history.Commit]]:
+    base, head = [await tip(repo, pull, end) for end in ("base", "head")]
+    fork = await history.merge_base(repo.path, base, head)
+    return await history.changes(repo.path, fork, head), await history.log(repo.path, f"{base}..{head}", limit=100)
+
+
+def _standing(repo: Repo, pull: Json) -> str:
+    if pull["state"] != "open":
+        return f"<b>Merged</b> <small>{pull['merged_at']}</small>"
+    action = _at(repo, "pull", str(pull["number"]), "merge")
+    return f"<form method=post action='{action}'><b>Open</b> <button>Merge pull request</button></form>"
 
 
 def _home(repo: Repo) -> str:

@@ -4,6 +4,8 @@ import base64
 from dataclasses import dataclass
 from typing import Any
 
+from starlette.requests import Request
+
 from local.github.config import GitHubConfig
 from local.github.history import Commit
 from local.github.store import Repo
@@ -70,6 +72,12 @@ class Links:
 
     api: str
     web: str
+
+    @classmethod
+    def of(cls, request: Request, config: GitHubConfig) -> "Links":
+        origin = f"{request.url.scheme}://{request.url.netloc}"
+        prefix = "/api/v3" if request.url.path.startswith("/api/v3/") else ""
+        return cls(origin + prefix, config.web_url.rstrip("/") or origin)
 
     def repo(self, repo: Repo) -> str:
         return f"{self.api}/repos/{repo.full_name}"

@@ -2,10 +2,11 @@
 
 import asyncio
 import gzip
+import hmac
 import os
 import time
 from collections.abc import AsyncGenerator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,14 @@ from typing import Any
 import github
 import httpx
 import jwt
+import orjson
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 
 from local.github import GitHubConfig, create_app, seed_template
 from local.github.description import complaints
@@ -672,6 +678,143 @@ class TestPulls:
         assert [pull["title"] for pull in listed] == ["Work"]
         assert (await emulator.rest("GET", "/repos/acme/shop/pulls/1", token)).json()["changed_files"] == 1
         assert (await emulator.rest("GET", "/repos/acme/shop/pulls/2", token)).status_code == 404
+
+
+@dataclass
+class Hub:
+    """Where the App's webhook is delivered to: what came, and with which statuses it answers first."""
+
+    deliveries: list[tuple[dict[str, str], bytes]] = field(default_factory=list[tuple[dict[str, str], bytes]])
+    failures: list[int] = field(default_factory=list[int])
+
+    async def receive(self, request: Request) -> Response:
+        self.deliveries.append((dict(request.headers), await request.body()))
+        return Response(status_code=self.failures.pop(0) if self.failures else 204)
+
+
+@pytest.fixture
+async def hooked(tmp_path: Path) -> AsyncGenerator[tuple[Emulator, Hub]]:
+    """A browsable emulator with a repository `shop`, whose pull request 1 proposes a.txt, and what hears its webhook."""
+    hub = Hub()
+    async with serve(Starlette(routes=[Route("/hook", hub.receive, methods=["POST"])])) as address:
+        config = GitHubConfig(tmp_path / "github", "acme", "4711", 12, PUBLIC, browsable=True)
+        config = replace(config, webhook_url=f"{address}/hook", webhook_secret="tell nobody")
+        async with serve(create_app(config)) as url, httpx.AsyncClient(base_url=url) as http:
+            emulator = Emulator(config, ShiftedClock(), url, http, tmp_path)
+            await emulator.create("shop")
+            await emulator.protect("shop")
+            await propose(emulator, "work", {"a.txt": "a\n"})
+            yield emulator, hub
+
+
+async def propose(emulator: Emulator, branch: str, files: Mapping[str, str | bytes]) -> Path:
+    token = await emulator.token()
+    clone = await emulator.clone("shop", token)
+    await commit(clone, files)
+    await ok(clone, "push", "-q", "origin", f"HEAD:refs/heads/{branch}")
+    body = {"title": "Work <b>", "base": "main", "head": branch, "body": "Done."}
+    assert (await emulator.rest("POST", "/repos/acme/shop/pulls", token, body)).status_code == 201
+    return clone
+
+
+async def merge(emulator: Emulator, number: int = 1, token: str = "", **body: Any) -> httpx.Response:
+    path = f"/repos/acme/shop/pulls/{number}/merge"
+    return await emulator.rest("PUT", path, token or await emulator.token(), body)
+
+
+async def arrived(hub: Hub, count: int = 1) -> None:
+    for _ in range(200):
+        if len(hub.deliveries) >= count:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError(f"{len(hub.deliveries)} deliveries arrived")
+
+
+class TestMerge:
+    async def test_it_makes_a_merge_commit_on_the_base_although_that_is_protected(self, hooked: tuple[Emulator, Hub]):
+        emulator, _ = hooked
+        answer = await merge(emulator)
+        assert answer.status_code == 200, answer.text
+        clone = await emulator.clone("shop", await emulator.token())
+        assert await ok(clone, "rev-parse", "HEAD") == answer.json()["sha"]
+        assert await ok(clone, "log", "-1", "--format=%s %an") == "Merge pull request #1 from acme/work GitHub"
+        assert len((await ok(clone, "log", "-1", "--format=%P")).split()) == 2
+        assert (clone / "a.txt").read_text() == "a\n"
+        shown = (await emulator.rest("GET", "/repos/acme/shop/pulls/1", await emulator.token())).json()
+        assert (shown["state"], shown["merged"], shown["merge_commit_sha"]) == ("closed", True, answer.json()["sha"])
+        assert (shown["merged_at"], shown["additions"], shown["commits"]) == (shown["closed_at"], 1, 1)
+
+    async def test_what_both_sides_changed_apart_is_in_it(self, hooked: tuple[Emulator, Hub]):
+        emulator, _ = hooked
+        await propose(emulator, "other", {"b.txt": "b\n"})
+        assert [(await merge(emulator, number)).status_code for number in (1, 2)] == [200, 200]
+        clone = await emulator.clone("shop", await emulator.token())
+        assert [(clone / name).exists() for name in ("a.txt", "b.txt", "README.md")] == [True] * 3
+
+    async def test_a_conflict_is_405_and_changes_nothing(self, hooked: tuple[Emulator, Hub]):
+        emulator, hub = hooked
+        await propose(emulator, "other", {"a.txt": "something else\n"})
+        first = (await merge(emulator, 1)).json()["sha"]
+        refused = await merge(emulator, 2)
+        assert (refused.status_code, refused.json()["message"]) == (405, "Pull Request is not mergeable")
+        branch = (await emulator.rest("GET", "/repos/acme/shop/branches/main", await emulator.token())).json()
+        assert branch["commit"]["sha"] == first
+        await arrived(hub)
+        assert len(hub.deliveries) == 1
+
+    async def test_one_that_is_merged_is_405(self, hooked: tuple[Emulator, Hub]):
+        assert [(await merge(hooked[0])).status_code for _ in range(2)] == [200, 405]
+
+    async def test_two_at_once_merge_once(self, hooked: tuple[Emulator, Hub]):
+        answers = await asyncio.gather(merge(hooked[0]), merge(hooked[0]))
+        assert sorted(answer.status_code for answer in answers) == [200, 405]
+
+    async def test_another_head_than_the_caller_saw_is_409(self, hooked: tuple[Emulator, Hub]):
+        refused = await merge(hooked[0], sha="0" * 40)
+        assert refused.status_code == 409
+        assert "Head branch was modified" in refused.json()["message"]
+
+    async def test_who_may_not_write_contents_may_not_merge(self, hooked: tuple[Emulator, Hub]):
+        token = await hooked[0].token(permissions={"pull_requests": "write"})
+        assert (await merge(hooked[0], token=token)).status_code == 403
+        assert (await merge(hooked[0], number=7)).status_code == 404
+
+    async def test_the_app_is_told_with_a_signature(self, hooked: tuple[Emulator, Hub]):
+        emulator, hub = hooked
+        await merge(emulator)
+        await arrived(hub)
+        headers, body = hub.deliveries[0]
+        expected = hmac.new(b"tell nobody", body, "sha256").hexdigest()
+        assert headers["x-hub-signature-256"] == f"sha256={expected}"
+        assert headers["x-github-event"] == "pull_request"
+        assert headers["x-github-delivery"]
+        told = orjson.loads(body)
+        assert (told["action"], told["number"], told["repository"]["full_name"]) == ("closed", 1, "acme/shop")
+        assert (told["pull_request"]["merged"], told["installation"]["id"]) == (True, 12)
+        assert complaints("/repos/{owner}/{repo}/pulls/{pull_number}", "get", 200, told["pull_request"]) == []
+
+    async def test_a_receiver_that_fails_is_told_again(self, hooked: tuple[Emulator, Hub]):
+        emulator, hub = hooked
+        hub.failures = [503]
+        await merge(emulator)
+        await arrived(hub, 2)
+        assert hub.deliveries[0][1] == hub.deliveries[1][1]
+        assert hub.deliveries[0][0]["x-github-delivery"] == hub.deliveries[1][0]["x-github-delivery"]
+
+    async def test_a_person_merges_with_the_button_of_its_page(self, hooked: tuple[Emulator, Hub]):
+        emulator, hub = hooked
+        page = (await emulator.http.get("/acme/shop/pull/1")).text
+        assert "Merge pull request</button>" in page
+        assert "Work &lt;b&gt; #1" in page
+        foreign = {"sec-fetch-site": "cross-site"}
+        assert (await emulator.http.post("/acme/shop/pull/1/merge", headers=foreign)).status_code == 403
+        assert (await emulator.http.post("/acme/shop/pull/1/merge")).status_code == 303
+        page = (await emulator.http.get("/acme/shop/pull/1")).text
+        assert "<b>Merged</b>" in page
+        assert "<button" not in page
+        assert "a.txt" in page
+        assert (await emulator.http.post("/acme/shop/pull/1/merge")).status_code == 405
+        await arrived(hub)
 
 
 class TestPages:

@@ -28,6 +28,7 @@ OPERATIONS = {
     "/repos/{owner}/{repo}/git/refs/{ref}": ("delete",),
     "/repos/{owner}/{repo}/pulls": ("get", "post"),
     "/repos/{owner}/{repo}/pulls/{pull_number}": ("get",),
+    "/repos/{owner}/{repo}/pulls/{pull_number}/merge": ("put",),
 }
 _PROSE = {"description", "example", "examples", "x-github", "externalDocs", "tags", "summary"}
 

@@ -9,13 +9,14 @@ from urllib.parse import quote, urlsplit
 
 from shared.core.clock import Clock, SystemClock, parse
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError, Unavailable
-from shared.core.ports import Comparison, FileChange, GitToken, Repository
+from shared.core.ports import Comparison, FileChange, GitToken, PullRequest, Repository
 from shared.core.threads import in_thread
 
 if TYPE_CHECKING:
     from github import Github, GithubException
     from github.Auth import Auth
     from github.File import File
+    from github.PullRequest import PullRequest as GitHubPullRequest
     from github.Repository import Repository as GitHubRepository
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}\Z")
@@ -117,6 +118,23 @@ class GitHubRepositories:
 
     async def compare(self, full_name: str, base: str, head: str) -> Comparison:
         return await self._run(lambda github: _compare(github, _checked(full_name), base, head))
+
+    async def ensure_pull_request(self, full_name: str, base: str, head: str, title: str, body: str) -> PullRequest:
+        def create(github: "Github") -> PullRequest:
+            return _pull_request(github.get_repo(_checked(full_name)).create_pull(base, head, title=title, body=body))
+
+        def find(github: "Github") -> PullRequest | None:
+            owner = full_name.partition("/")[0]
+            found = github.get_repo(full_name).get_pulls("open", base=base, head=f"{owner}:{head}")
+            return next(map(_pull_request, found), None)
+
+        try:
+            return await self._run(create)
+        except Invalid:
+            opened = await self._run(find)
+            if opened is None:
+                raise
+            return opened
 
     async def _adopted(self, name: str, description: str) -> Repository | None:
         """What an earlier try made. Conflict for anybody else's repository: its description tells."""
@@ -226,6 +244,10 @@ def _line(description: str) -> str:
 
 def _repository(found: "GitHubRepository") -> Repository:
     return Repository(found.full_name, found.html_url, found.clone_url, found.default_branch)
+
+
+def _pull_request(found: "GitHubPullRequest") -> PullRequest:
+    return PullRequest(found.number, found.html_url)
 
 
 def _compare(github: "Github", full_name: str, base: str, head: str) -> Comparison:

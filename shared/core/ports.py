@@ -235,6 +235,14 @@ class Comparison:
     files: tuple[FileChange, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """A proposal to merge one branch into another."""
+
+    number: int
+    html_url: str
+
+
 class Repositories(Protocol):
     """The Git hosting service. Every call is ensure-style: repeating it changes nothing more."""
 
@@ -273,6 +281,14 @@ class Repositories(Protocol):
     async def branch_sha(self, full_name: str, branch: str) -> str | None: ...
 
     async def compare(self, full_name: str, base: str, head: str) -> Comparison: ...
+
+    async def ensure_pull_request(self, full_name: str, base: str, head: str, title: str, body: str) -> PullRequest:
+        """The open pull request of the branch `head` into `base`, opened when there is none.
+
+        One that is open already keeps its title and body. Raises Forbidden without the permission, NotFound, or Invalid
+        for branches that cannot be merged, such as a `head` without commits of its own.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)

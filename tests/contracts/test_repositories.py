@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
+import httpx
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,7 +21,7 @@ from local.github import GitHubConfig, create_app, seed_template
 from shared.adapters.github import GitHubRepositories
 from shared.core.clock import ManualClock, SystemClock
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError, Unavailable
-from shared.core.ports import GitToken, Repositories
+from shared.core.ports import GitToken, PullRequest, Repositories
 from tests.fakes.repositories import FakeRepositories
 from tests.serving import serve
 
@@ -44,6 +45,10 @@ class Host(Protocol):
         """The new commit's SHA. Raises Forbidden when it is refused."""
         ...
 
+    async def merge(self, full_name: str, number: int) -> None:
+        """As a person does with the button."""
+        ...
+
 
 @dataclass
 class FakeHost:
@@ -51,6 +56,9 @@ class FakeHost:
 
     async def push(self, full_name: str, branch: str, files: Mapping[str, str], token: GitToken) -> str:
         return self.repositories.push(full_name, branch, files, token)
+
+    async def merge(self, full_name: str, number: int) -> None:
+        self.repositories.merge(full_name, number)
 
 
 @dataclass
@@ -63,12 +71,19 @@ class EmulatedHost:
     async def push(self, full_name: str, branch: str, files: Mapping[str, str], token: GitToken) -> str:
         return await asyncio.to_thread(self._push, full_name, branch, files, token)
 
+    async def merge(self, full_name: str, number: int) -> None:
+        async with httpx.AsyncClient(base_url=self.url) as http:
+            token = await self.repositories.platform_token(full_name)
+            headers = {"authorization": f"Bearer {token.token}"}
+            (await http.put(f"/repos/{full_name}/pulls/{number}/merge", headers=headers)).raise_for_status()
+
     def _push(self, full_name: str, branch: str, files: Mapping[str, str], token: GitToken) -> str:
         self.clones += 1
         clone = self.folder / f"clone-{self.clones}"
         address = self.url.replace("http://", f"http://x-access-token:{token.token}@")
         _git(self.folder, "clone", "-q", f"{address}/{full_name}.git", str(clone))
-        _git(clone, "checkout", "-q", "-B", branch)
+        pushed = _git(clone, "for-each-ref", "--format=%(refname)", f"refs/remotes/origin/{branch}")
+        _git(clone, "checkout", "-q", "-B", branch, *pushed.splitlines())
         if _git(clone, "ls-files"):
             _git(clone, "rm", "-rq", ".")
         for path, text in files.items():
@@ -258,6 +273,71 @@ class TestCompare:
         await host.repositories.ensure("shop", "A shop")
         with pytest.raises(NotFound):
             await host.repositories.compare("acme/shop", "main", "nothing")
+
+
+class TestEnsurePullRequest:
+    async def _pushed(self, host: Host, branch: str = "agent/card-1", text: str = "a\n") -> None:
+        await host.repositories.ensure("shop", "A shop")
+        await host.repositories.protect("acme/shop", "main")
+        token = await host.repositories.token("acme/shop")
+        await host.push("acme/shop", branch, {"a.txt": text}, token)
+
+    async def _ensure(self, host: Host, head: str = "agent/card-1", title: str = "Add a") -> PullRequest:
+        return await host.repositories.ensure_pull_request("acme/shop", "main", head, title, "Did it.")
+
+    async def test_the_first_is_number_one_and_has_an_address(self, host: Host):
+        await self._pushed(host)
+        opened = await self._ensure(host)
+        assert opened.number == 1
+        assert opened.html_url.endswith("/acme/shop/pull/1")
+
+    async def test_an_open_one_of_the_same_branches_is_adopted(self, host: Host):
+        await self._pushed(host)
+        first = await self._ensure(host)
+        await self._pushed(host, text="b\n")
+        assert await self._ensure(host, title="Another title") == first
+
+    async def test_several_at_once_open_one(self, host: Host):
+        await self._pushed(host)
+        opened = await asyncio.gather(*(self._ensure(host) for _ in range(4)))
+        assert {pull.number for pull in opened} == {1}
+
+    async def test_another_branch_has_its_own(self, host: Host):
+        await self._pushed(host)
+        await self._ensure(host)
+        await self._pushed(host, "agent/card-2")
+        assert (await self._ensure(host, "agent/card-2")).number == 2
+
+    async def test_after_a_merge_new_work_on_the_branch_gets_a_new_one(self, host: Host):
+        await self._pushed(host)
+        await self._ensure(host)
+        await host.merge("acme/shop", 1)
+        assert (await host.repositories.compare("acme/shop", "main", "agent/card-1")).commits == 0
+        with pytest.raises(Invalid):
+            await self._ensure(host)
+        await self._pushed(host, text="more\n")
+        assert (await self._ensure(host)).number == 2
+
+    async def test_branches_that_are_not_there_or_alike_are_refused(self, host: Host):
+        await host.repositories.ensure("shop", "A shop")
+        for head in ("nothing", "main"):
+            with pytest.raises(Invalid):
+                await self._ensure(host, head)
+
+    async def test_a_repository_that_is_not_there_is_not_found(self, host: Host):
+        with pytest.raises(NotFound):
+            await self._ensure(host)
+
+
+async def test_an_app_that_may_not_open_pull_requests_is_told_so(tmp_path: Path):
+    permissions = {"administration": "write", "contents": "write", "metadata": "read", "pull_requests": "read"}
+    config = GitHubConfig(tmp_path / "github", "acme", "4711", 12, PUBLIC, permissions=permissions)
+    async with serve(create_app(config)) as url:
+        host = EmulatedHost(GitHubRepositories(url, "acme", "4711", 12, PEM), url, tmp_path)
+        await host.repositories.ensure("shop", "A shop")
+        await host.push("acme/shop", "work", {"a.txt": "a\n"}, await host.repositories.token("acme/shop"))
+        with pytest.raises(Forbidden, match="Resource not accessible by integration"):
+            await host.repositories.ensure_pull_request("acme/shop", "main", "work", "Work", "")
 
 
 class TestErrors:

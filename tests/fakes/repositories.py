@@ -8,8 +8,8 @@ from datetime import timedelta
 from itertools import count
 
 from shared.core.clock import Clock, ManualClock
-from shared.core.errors import Conflict, Forbidden, Invalid, NotFound
-from shared.core.ports import Comparison, FileChange, GitToken, Repository
+from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError
+from shared.core.ports import Comparison, FileChange, GitToken, PullRequest, Repository
 
 type Files = Mapping[str, str]
 
@@ -21,20 +21,37 @@ class _Commit:
 
 
 @dataclass
+class Pull:
+    """A pull request as somebody at GitHub sees it."""
+
+    base: str
+    head: str
+    title: str
+    body: str
+    shown: PullRequest
+    open: bool = True
+
+
+@dataclass
 class _Hosted:
     repository: Repository
     description: str
     branches: dict[str, str] = field(default_factory=dict[str, str])
     protected: set[str] = field(default_factory=set[str])
+    pulls: list[Pull] = field(default_factory=list[Pull])
 
 
 class FakeRepositories:
-    """`templates` are files by full name. `repositories` may be looked at; names are case-insensitive."""
+    """`templates` are files by full name. `repositories` may be looked at; names are case-insensitive.
+
+    `refusal` is raised by the next call that would open a pull request, once.
+    """
 
     def __init__(
         self, org: str = "acme", templates: Mapping[str, Files] | None = None, clock: Clock | None = None
     ) -> None:
         self.repositories: dict[str, _Hosted] = {}
+        self.refusal: PlatformError | None = None
         self._org = org
         self._templates = dict(templates or {})
         self._clock = clock or ManualClock()
@@ -102,6 +119,29 @@ class FakeRepositories:
             raise NotFound(f"{base} and {head} have no common ancestor.")
         before, after = self._commits[fork].files, self._commits[ends[1]].files
         return Comparison(ahead.index(fork), ends[1], tuple(_changes(before, after)))
+
+    async def ensure_pull_request(self, full_name: str, base: str, head: str, title: str, body: str) -> PullRequest:
+        refusal, self.refusal = self.refusal, None
+        if refusal is not None:
+            raise refusal
+        hosted = self._hosted(full_name)
+        for pull in hosted.pulls:
+            if pull.open and (pull.base, pull.head) == (base, head):
+                return pull.shown
+        if not {base, head} <= hosted.branches.keys() or not (await self.compare(full_name, base, head)).commits:
+            raise Invalid(f"No commits between {base} and {head}.")
+        number = len(hosted.pulls) + 1
+        made = PullRequest(number, f"{hosted.repository.html_url}/pull/{number}")
+        hosted.pulls.append(Pull(base, head, title, body, made))
+        return made
+
+    def merge(self, full_name: str, number: int) -> None:
+        """As somebody does at GitHub; the fake knows no conflicts."""
+        hosted = self._hosted(full_name)
+        pull = hosted.pulls[number - 1]
+        tip = hosted.branches[pull.head]
+        hosted.branches[pull.base] = self._commit(tip, self._commits[tip].files)
+        pull.open = False
 
     def push(self, full_name: str, branch: str, files: Files, token: GitToken) -> str:
         """Commits `files` (the whole tree) on `branch`, made from the default branch; the commit's SHA."""

@@ -19,6 +19,7 @@ from functions import (
     auth,
     boards,
     cards,
+    github,
     health,
     keys,
     llm,
@@ -36,7 +37,7 @@ from shared.core.log import Log, correlation
 
 log = Log(__name__)
 
-AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, llm, keys, usage, realtime, health)
+AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, github, llm, keys, usage, realtime, health)
 PROBLEM = "https://kanban-platform.dev/problems/"
 REQUEST_ID = "x-request-id"
 _MOST_ERRORS = 20

@@ -18,6 +18,7 @@ AREAS = {
     "tasks": "tasks/{*path}",
     "runs": "runs/{*path}",
     "agents": "agents/{*path}",
+    "github": "github/{*path}",
     "llm": "v1/{*path}",
     "usage_report": "usage",
     "incidents": "incidents/{*path}",

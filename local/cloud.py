@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import secrets
 import sys
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -82,6 +83,7 @@ class LocalCloud:
         self.github_url = f"http://localhost:{self.ports.github}"
         self.entra_url = f"http://localhost:{self.ports.entra}"
         self.realtime_url = f"http://localhost:{self.ports.realtime}"
+        self._webhook_secret = secrets.token_hex(32)
         self.azurite = Azurite(
             self.data / "azurite",
             AzuritePorts(blob=self.ports.blobs, queue=self.ports.queues, table=self.ports.tables),
@@ -154,6 +156,8 @@ class LocalCloud:
             INSTALLATION,
             app_public_key,
             web_url=self.github_url,
+            webhook_url=f"{self.api_url}/api/github/webhook",
+            webhook_secret=self._webhook_secret,
             browsable=self._browsable,
         )
 
@@ -210,6 +214,7 @@ class LocalCloud:
             "GITHUB_APP_ID": APP_ID,
             "GITHUB_INSTALLATION_ID": str(INSTALLATION),
             "GITHUB_APP_PRIVATE_KEY": app_private_key,
+            "GITHUB_WEBHOOK_SECRET": self._webhook_secret,
             "GITHUB_TEMPLATE": TEMPLATE,
             "IMPORT_SCHEMES": "https,http,file",
         }

@@ -53,7 +53,7 @@ MEANINGS = {
     "team.deleted": "A team is gone, with all that was in it",
     "workspace.deleted": "A workspace is gone; its team follows at once",
     "card.created": "A card was created, or restored after a delete",
-    "card.updated": "Fields of a card changed, or a run left its result on it",
+    "card.updated": "Fields of a card changed, a run left its result on it, or its pull request was closed or merged",
     "card.moved": "A card changed its column or its place",
     "card.deleted": "A card was deleted; it can be restored",
     "comment.created": "A person or the agent wrote a comment",

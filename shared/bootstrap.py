@@ -13,8 +13,10 @@ from shared.adapters.standard_webhooks import StandardWebhooks
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.agents.changes import RunChanges, RunDefaults
 from shared.agents.container import ContainerApi
+from shared.agents.evidence import Evidence
 from shared.agents.intake import WebhookIntake
 from shared.agents.lifecycle import RunLifecycle, RunPorts
+from shared.agents.pull_requests import PullRequests
 from shared.agents.repository import AgentRepository
 from shared.agents.service import RunService
 from shared.agents.steps import AgentSteps
@@ -116,6 +118,7 @@ class Platform:
     container: ContainerApi
     intake: WebhookIntake
     lifecycle: RunLifecycle
+    pull_requests: PullRequests
     runner: Runner
     webhooks: WebhookService
     llm: Gateway
@@ -293,7 +296,8 @@ def build(settings: Settings, ports: Ports) -> Platform:
     )
     changes = RunChanges(store, boards, RunDefaults(settings.agent_model, settings.demo_model, limits))
     intake = WebhookIntake(store, agents, boards, changes, ports.secrets, ports.signer, access)
-    run_ports = RunPorts(ports.host, ports.repositories, ports.tokens, ports.blobs)
+    evidence = Evidence(ports.repositories, ports.blobs, settings.public_web_url)
+    run_ports = RunPorts(ports.host, ports.tokens, evidence)
     lifecycle = RunLifecycle(store, agents, changes, intake, policy, run_ports, settings.agent_api_url)
     steps = Steps(
         teams=TeamSteps(store, teams, ports.host, ports.blobs, settings.host_team_capacity),
@@ -328,6 +332,7 @@ def build(settings: Settings, ports: Ports) -> Platform:
         container=ContainerApi(store, boards, changes, lifecycle, ports.repositories, ports.tokens, addresses),
         intake=intake,
         lifecycle=lifecycle,
+        pull_requests=PullRequests(store, boards, workspaces.of_repository, settings.github_webhook_secret),
         runner=runner,
         webhooks=WebhookService(store, ports.secrets, ports.signer, ports.sender, ports.queues),
         llm=Gateway(keys, books, router, ports.clock),

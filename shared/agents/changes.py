@@ -22,7 +22,7 @@ from shared.core.errors import NotFound
 from shared.core.events import NewEvent, RunData
 from shared.core.messages import VERSION
 from shared.core.ports import Op, Put
-from shared.core.resources import Actor, Run, RunBadge, RunLimits
+from shared.core.resources import Actor, PullRequestState, Run, RunBadge, RunLimits
 from shared.core.store import Commit, Message, Store
 from shared.core.teams import team_group
 from shared.core.usage import run_usage
@@ -109,7 +109,7 @@ class RunChanges:
         if kind is not None:
             events.append(await self._event(kind, run))
         if card is not None and kind is not None:
-            card.run = RunBadge(id=run.id, status=run.status)
+            card.run = RunBadge(id=run.id, status=run.status, pull_request=_pull_request(card, run))
             events += await self._hand_back(loaded.board, card, run)
             ops.append(Put(card_key(card.id), card.json_body(), loaded.card_etag))
         messages = [] if delay is None else [Message(RUNS_QUEUE, run_message(run), delay)]
@@ -135,6 +135,12 @@ class RunChanges:
         card.rank = end_of(await self._boards.lines(ids.scope_of(card.id, "card")), review.id)
         card.column_id = review.id
         return [card_event("card.moved", board, card, agent_actor(board), origin=origin)]
+
+
+def _pull_request(card: CardRecord, run: RunRecord) -> PullRequestState | None:
+    """That of the run's own result, or of what the card has from an earlier one."""
+    result = run.result or card.result
+    return result.pull_request.state if result and result.pull_request else None
 
 
 def _followed(run: RunRecord, now: datetime) -> float:

@@ -5,20 +5,21 @@ there is one chain. The watchdog takes up a run whose chain broke.
 """
 
 import contextlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from shared.agents.changes import LoadedRun, RunChanges
+from shared.agents.evidence import Evidence
 from shared.agents.intake import WebhookIntake
-from shared.agents.models import AgentRecord, DiffFile, RunCompletion, RunDiff, RunMessage, UndeliveredMessage
+from shared.agents.models import AgentRecord, RunCompletion, RunMessage, UndeliveredMessage
 from shared.agents.repository import AgentRepository
-from shared.core.boards import RunRecord
+from shared.core.boards import CardRecord, RunRecord
 from shared.core.clock import is_future, iso, parse
 from shared.core.errors import NotFound, PlatformError, Stale, Unavailable
 from shared.core.log import Log
 from shared.core.messages import read
 from shared.core.policy import AgentPolicy
-from shared.core.ports import Blobs, Comparison, ContainerHost, Job, JobSpec, Json, Repositories, Tokens
-from shared.core.resources import RUN_OVER, RepositoryInfo, RunResult
+from shared.core.ports import ContainerHost, Job, JobSpec, Json, Tokens
+from shared.core.resources import RUN_OVER, PullRequestInfo, RunResult
 from shared.core.run_tokens import RUN_AUDIENCE
 from shared.core.store import Store, retry_stale
 
@@ -35,9 +36,8 @@ class RunPorts:
     """What the life cycle needs of the outside."""
 
     host: ContainerHost
-    repositories: Repositories
     tokens: Tokens
-    blobs: Blobs
+    evidence: Evidence
 
 
 class RunLifecycle:
@@ -149,7 +149,7 @@ class RunLifecycle:
             return loaded.run
         result, reason = None, completion.reason or "The agent gave no reason."
         if completion.outcome == "succeeded":
-            result, reason = await self._evidence(loaded, completion)
+            result, reason = await self._ports.evidence.gather(loaded, completion)
         return await retry_stale(lambda: self._complete(run_id, completion, result, reason))
 
     async def _complete(
@@ -163,29 +163,12 @@ class RunLifecycle:
         if result is None:
             await self._fail(loaded, reason)
             return run
+        if loaded.card and (merged := _merged_meanwhile(loaded.card, result)):
+            result.pull_request = merged
         run.status, run.result, run.finished_at = "succeeded", result, iso(self._store.clock.now())
         await self._changes.save(loaded, "agent.completed", delay=3)
         log.info("run.succeeded", run_id=run_id, turns=run.turns)
         return run
-
-    async def _evidence(self, loaded: LoadedRun, completion: RunCompletion) -> tuple[RunResult | None, str]:
-        """What the branch holds, or None and why that is no success."""
-        repository, run = loaded.board.repository, loaded.run
-        if repository is None or completion.commit is None:
-            return None, "The agent reported success without a commit."
-        if await self._ports.repositories.branch_sha(repository.full_name, run.branch) != completion.commit:
-            return (
-                None,
-                f"The agent reported success, but branch {run.branch} does not hold its commit.",
-            )
-        try:
-            found = await self._ports.repositories.compare(repository.full_name, repository.default_branch, run.branch)
-        except NotFound:
-            return None, f"The agent reported success, but branch {run.branch} shares no history with the repository."
-        if not found.commits:
-            return None, f"The agent reported success, but branch {run.branch} holds no change."
-        await self._ports.blobs.put(f"runs/{run.id}/diff.json", _diff_json(found))
-        return _result(run, repository, completion.commit, found), ""
 
     async def cancel(self, run_id: str, reason: str) -> RunRecord:
         """End a run now; its job is stopped next. One that is over stays as it is."""
@@ -235,18 +218,7 @@ class RunLifecycle:
         return False
 
 
-def _result(run: RunRecord, repository: RepositoryInfo, commit: str, found: Comparison) -> RunResult:
-    return RunResult(
-        run_id=run.id,
-        branch=run.branch,
-        commit=commit,
-        commits=found.commits,
-        additions=sum(file.additions for file in found.files),
-        deletions=sum(file.deletions for file in found.files),
-        files_changed=len(found.files),
-        html_url=f"{repository.html_url}/compare/{repository.default_branch}...{run.branch}",
-    )
-
-
-def _diff_json(found: Comparison) -> bytes:
-    return RunDiff(files=[DiffFile(**asdict(file)) for file in found.files]).model_dump_json().encode()
+def _merged_meanwhile(card: CardRecord, result: RunResult) -> PullRequestInfo | None:
+    """The pull request that this run found open, when its card knows better."""
+    known, found = card.result.pull_request if card.result else None, result.pull_request
+    return known if known and found and known.number == found.number and known.state == "merged" else None

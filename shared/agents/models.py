@@ -2,12 +2,13 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from shared.core.addresses import ContainerAddresses
+from shared.core.clock import iso, parse
 from shared.core.events import Activity
 from shared.core.messages import Count, MovedCard, QueueMessage, ScopedId
-from shared.core.resources import WHOLE, Reference, RepositoryInfo, Resource, Run
+from shared.core.resources import WHOLE, PullRequestInfo, Reference, RepositoryInfo, Resource, Run
 
 
 class AgentRecord(Resource):
@@ -168,3 +169,35 @@ class RunCompletion(_Told):
     branch: str | None = Field(None, max_length=500)
     commit: Reference | None = None
     turns: Annotated[int, Field(ge=0, le=1_000_000), WHOLE] = 0
+
+
+# -- GitHub's webhook -------------------------------------------------------------------------------
+
+
+class _Delivered(BaseModel):
+    """What GitHub sends: of its many fields those that are read here."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class DeliveredPullRequest(_Delivered):
+    number: int
+    html_url: str = Field(max_length=1_000)
+    state: Literal["open", "closed"]
+    merged_at: Annotated[str, AfterValidator(lambda text: iso(parse(text)))] | None
+
+    def info(self) -> PullRequestInfo:
+        state = "merged" if self.merged_at else self.state
+        return PullRequestInfo(number=self.number, html_url=self.html_url, state=state, merged_at=self.merged_at)
+
+
+class DeliveredRepository(_Delivered):
+    full_name: str
+
+
+class PullRequestDelivery(_Delivered):
+    """A `pull_request` event: what happened, and the pull request as it stands after it."""
+
+    action: str
+    pull_request: DeliveredPullRequest
+    repository: DeliveredRepository

@@ -284,6 +284,9 @@ def _name(board: BoardRecord, column_id: str) -> str:
     return next((column.name for column in board.columns if column.id == column_id), "another column")
 
 
+_DONE_TO_IT = {"open": "reopened", "closed": "closed", "merged": "merged"}
+
+
 def _entry(event: dict[str, Any], card_id: str, columns: dict[str, str]) -> HistoryEntry | None:
     known = parse(event)
     if isinstance(known, CommentEvent) and known.data.card_id == card_id:
@@ -293,9 +296,13 @@ def _entry(event: dict[str, Any], card_id: str, columns: dict[str, str]) -> Hist
         )
     if not isinstance(known, CardEvent) or known.data.card.id != card_id:
         return None
+    badge = known.data.card.run
+    changed = "changed " + ", ".join(known.data.changes).replace("_id", "").replace("_", " ")
+    if badge and badge.pull_request and known.data.changes == ["pull_request"]:
+        changed = f"{_DONE_TO_IT[badge.pull_request]} the pull request"
     texts = {
         "card.created": "created the card",
-        "card.updated": "changed " + ", ".join(known.data.changes).replace("_id", "").replace("_", " "),
+        "card.updated": changed,
         "card.moved": f"moved it from {columns.get(known.data.from_column or '', 'a removed column')} "
         f"to {columns.get(known.data.card.column_id, 'a removed column')}",
         "card.deleted": "deleted the card",

@@ -14,6 +14,7 @@ type TaskStatus = Literal[
 ]
 type StepStatus = Literal["pending", "running", "succeeded", "failed", "undoing", "undone"]
 type RunStatus = Literal["queued", "starting", "running", "succeeded", "failed", "cancelled"]
+type PullRequestState = Literal["open", "closed", "merged"]
 type ColumnKind = Literal["plain", "start", "review", "done"]
 
 _UNSEEN = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
@@ -159,10 +160,20 @@ class Board(Resource):
 
 
 class RunBadge(Resource):
-    """The latest run of a card, as the board shows it."""
+    """The latest run of a card, as the board shows it, and how the card's pull request stands."""
 
     id: str
     status: RunStatus
+    pull_request: PullRequestState | None = None
+
+
+class PullRequestInfo(Resource):
+    """Where people review a change; `closed` is one that was closed without being merged."""
+
+    number: int
+    html_url: str
+    state: PullRequestState = "open"
+    merged_at: str | None = None
 
 
 class CardSummary(Resource):
@@ -218,7 +229,10 @@ class RunLimits(Resource):
 
 
 class RunResult(Resource):
-    """The evidence of a finished run: what its branch holds that the default branch has not."""
+    """The evidence of a finished run: what its branch holds that the default branch has not.
+
+    `no_pull_request` says why there is no pull request.
+    """
 
     run_id: str
     branch: str
@@ -228,6 +242,8 @@ class RunResult(Resource):
     deletions: int
     files_changed: int
     html_url: str | None = None
+    pull_request: PullRequestInfo | None = None
+    no_pull_request: str | None = None
 
 
 class Run(Resource):

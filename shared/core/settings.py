@@ -68,6 +68,12 @@ class Settings:
     github_app_id: str = setting("GITHUB_APP_ID", "", "Id of the GitHub App")
     github_installation_id: int = setting("GITHUB_INSTALLATION_ID", 0, "Id of its installation in the organisation")
     github_app_key: str = setting("GITHUB_APP_PRIVATE_KEY", "", "Its private key, PEM", secret=True)
+    github_webhook_secret: str = setting(
+        "GITHUB_WEBHOOK_SECRET",
+        "",
+        "Secret of the App's webhook, which tells of merged pull requests; empty: every delivery is refused",
+        secret=True,
+    )
     github_template: str = setting(
         "GITHUB_TEMPLATE", "", "Template repository of new workspaces, owner/name; empty: start empty"
     )

@@ -1,6 +1,7 @@
 """Typed access to `portal/workspace/<id>`, and names that only one workspace can have."""
 
 import contextlib
+import re
 
 from shared.core import ids
 from shared.core.clock import Clock, iso, parse
@@ -11,6 +12,7 @@ from shared.workspaces.models import WorkspaceRecord
 
 NAME_TAKEN = "A workspace of this name exists already. Choose another name."
 _FOLLOWS_WITHIN = 60
+_SLUG = re.compile(r"[a-z0-9-]{1,100}")
 
 
 def workspace_partition(workspace_id: str) -> str:
@@ -27,6 +29,17 @@ class WorkspaceRepository:
         if doc is None:
             raise NotFound("There is no such workspace.")
         return WorkspaceRecord.model_validate(doc.body), doc.etag
+
+    async def of_repository(self, full_name: str) -> str | None:
+        """Id of the workspace that has this repository; None where nobody here has it."""
+        slug = full_name.rpartition("/")[2].lower()
+        if not _SLUG.fullmatch(slug):
+            return None
+        reservation = await self._documents.get(_name_partition(slug), "reservation")
+        found = await self._follower(reservation) if reservation else None
+        record = WorkspaceRecord.model_validate(found.body) if found else None
+        known = record.repository if record else None
+        return record.id if record and known and known.full_name.lower() == full_name.lower() else None
 
     async def team(self, team_id: str) -> TeamRecord | None:
         doc = await self._documents.get(team_partition(team_id), "team")

@@ -198,6 +198,7 @@ ROUTES = {
     "tasks": "tasks/{*path}",
     "runs": "runs/{*path}",
     "agents": "agents/{*path}",
+    "github": "github/{*path}",
     "llm": "v1/{*path}",
     "incidents": "incidents/{*path}",
     "usage_report": "usage",

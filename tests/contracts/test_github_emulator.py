@@ -694,7 +694,7 @@ class Hub:
 
 @pytest.fixture
 async def hooked(tmp_path: Path) -> AsyncGenerator[tuple[Emulator, Hub]]:
-    """A browsable emulator with a repository `shop`, whose pull request 1 proposes a.txt, and what hears its webhook."""
+    """A browsable emulator with a repository `shop`, whose pull request 1 proposes a.txt, and its listener."""
     hub = Hub()
     async with serve(Starlette(routes=[Route("/hook", hub.receive, methods=["POST"])])) as address:
         config = GitHubConfig(tmp_path / "github", "acme", "4711", 12, PUBLIC, browsable=True)

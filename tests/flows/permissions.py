@@ -111,6 +111,7 @@ OPERATIONS: dict[str, Rule] = {
     "POST /api/auth/refresh": anyone(401, {"refresh_token": "x.y"}),
     "POST /api/auth/logout": anyone(204, {"refresh_token": "x.y"}),
     "POST /api/agents/{agent_id}/webhook": anyone(401),
+    "POST /api/github/webhook": anyone(401),
     "GET /api/auth/me": signed_in(),
     "GET /api/auth/tokens": signed_in(),
     "POST /api/auth/tokens": signed_in(201, {"name": "Mine"}),

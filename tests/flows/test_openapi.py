@@ -57,6 +57,7 @@ NEVER_ACCEPTED = {
     "POST /api/auth/callback": "needs a code of Entra's",
     "POST /api/auth/refresh": "needs a refresh token",
     "POST /api/agents/{agent_id}/webhook": "needs a signature",
+    "POST /api/github/webhook": "needs a signature",
     "POST /api/auth/users/{user_id}/disable": "needs somebody else",
     "POST /api/v1/messages": "needs a message",
     "POST /api/v1/messages/count_tokens": "needs a message",

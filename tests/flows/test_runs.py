@@ -97,7 +97,7 @@ class TestRun:
         assert run["summary"]
         after = await ada.get(f"/api/cards/{card['id']}")
         assert after["column_id"] == "review"
-        assert after["run"] == {"id": run["id"], "status": "succeeded"}
+        assert after["run"] == {"id": run["id"], "status": "succeeded", "pull_request": "open"}
         assert after["result"] == run["result"]
         assert (run["result"]["files_changed"], run["result"]["additions"], run["result"]["commits"]) == (1, 1, 1)
         assert len(await runs_of(ada, card["id"])) == 1
@@ -209,7 +209,7 @@ class TestFailedRun:
         assert run["result"] is None
         after = await ada.get(f"/api/cards/{card['id']}")
         assert after["column_id"] == "progress"
-        assert after["run"] == {"id": run["id"], "status": "failed"}
+        assert after["run"] == {"id": run["id"], "status": "failed", "pull_request": None}
         events = await events_of(ada, f"runs/{run['id']}")
         told = next(event for event in events if event["type"] == "agent.failed")
         assert told["data"]["run"]["reason"] == run["reason"]

@@ -226,6 +226,7 @@ PATHS = {
     "tasks": "/api/tasks",
     "runs": "/api/runs/run_w0000000000_none",
     "agents": "/api/agents/agent_w0000000000_none/webhook",
+    "github": "/api/github/webhook",
     "llm": "/api/v1/models",
     "incidents": "/api/incidents",
     "usage_report": "/api/usage",
@@ -234,7 +235,7 @@ PATHS = {
     "openapi": "/api/openapi.json",
     "docs": "/api/docs",
 }
-POSTED = ("invitations", "agents")
+POSTED = ("invitations", "agents", "github")
 
 
 class TestCredentials:

@@ -851,6 +851,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/github/webhook": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Receive Github Webhook
+         * @description A delivery of GitHub's. What concerns no pull request of a run is ignored, with the same answer.
+         */
+        post: operations["receive_github_webhook_api_github_webhook_post"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/messages": {
         parameters: {
             query?: never;
@@ -2083,7 +2103,9 @@ export interface components {
         };
         /**
          * Outcomes
-         * @description What the money was spent for. `cost_per_merged_pull_request_usd` is null while nothing opens pull requests.
+         * @description What the money was spent for, as it stands today. A cost per nothing is null.
+         *
+         *     A pull request takes all runs of its card: of one run, model or key `merged_pull_requests` is null too.
          */
         Outcomes: {
             /** Runs */
@@ -2244,6 +2266,22 @@ export interface components {
             type: "team.provisioned" | "workspace.provisioned";
             data: components["schemas"]["ProvisionedData"];
         };
+        /**
+         * PullRequestInfo
+         * @description Where people review a change; `closed` is one that was closed without being merged.
+         */
+        PullRequestInfo: {
+            /** Number */
+            number: number;
+            /** Html Url */
+            html_url: string;
+            /** @default open */
+            state: components["schemas"]["PullRequestState"];
+            /** Merged At */
+            merged_at?: string | null;
+        };
+        /** @enum {string} */
+        PullRequestState: "open" | "closed" | "merged";
         RateLimit: number;
         /**
          * RateLimits
@@ -2367,12 +2405,13 @@ export interface components {
         };
         /**
          * RunBadge
-         * @description The latest run of a card, as the board shows it.
+         * @description The latest run of a card, as the board shows it, and how the card's pull request stands.
          */
         RunBadge: {
             /** Id */
             id: string;
             status: components["schemas"]["RunStatus"];
+            pull_request?: components["schemas"]["PullRequestState"] | null;
         };
         /**
          * RunCompletion
@@ -2484,6 +2523,8 @@ export interface components {
         /**
          * RunResult
          * @description The evidence of a finished run: what its branch holds that the default branch has not.
+         *
+         *     `no_pull_request` says why there is no pull request.
          */
         RunResult: {
             /** Run Id */
@@ -2502,6 +2543,9 @@ export interface components {
             files_changed: number;
             /** Html Url */
             html_url?: string | null;
+            pull_request?: components["schemas"]["PullRequestInfo"] | null;
+            /** No Pull Request */
+            no_pull_request?: string | null;
         };
         /** @enum {string} */
         RunStatus: "queued" | "starting" | "running" | "succeeded" | "failed" | "cancelled";
@@ -4888,6 +4932,41 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["WebhookAnswer"];
                 };
+            };
+            /** @description Any error */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    receive_github_webhook_api_github_webhook_post: {
+        parameters: {
+            query?: never;
+            header: {
+                "x-github-event": string;
+                "x-github-delivery": string;
+                "x-hub-signature-256": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": Record<string, never>;
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description Any error */
             default: {

@@ -81,7 +81,10 @@ class UsageRow(Resource):
 
 
 class Outcomes(Resource):
-    """What the money was spent for. `cost_per_merged_pull_request_usd` is null while nothing opens pull requests."""
+    """What the money was spent for, as it stands today. A cost per nothing is null.
+
+    A pull request takes all runs of its card: of one run, model or key `merged_pull_requests` is null too.
+    """
 
     runs: int
     runs_succeeded: int

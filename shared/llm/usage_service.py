@@ -9,7 +9,7 @@ from datetime import date, timedelta
 
 from shared.core import ids, usage
 from shared.core.access import Access, Principal
-from shared.core.boards import BoardRepository
+from shared.core.boards import BoardRepository, RunRecord
 from shared.core.clock import Clock
 from shared.core.errors import Invalid, NotFound
 from shared.core.permissions import Action
@@ -61,7 +61,7 @@ class UsageService:
                 [UsageRow(key=key, usage=usage.from_sums(usage.added(group))) for key, group in grouped.items()],
                 question.group_by,
             ),
-            outcomes=await self._outcomes(teams, cells, total),
+            outcomes=await self._outcomes(teams, question, cells, total),
         )
 
     def _days(self, question: Question) -> tuple[str, str]:
@@ -102,30 +102,39 @@ class UsageService:
         place = {"team_id": team.id, "workspace_id": team.workspace_id}
         return [cell | place for cell in found if all(cell[name] == value for name, value in asked.items())]
 
-    async def _outcomes(self, teams: Sequence[TeamRecord], cells: Sequence[Json], total: Usage) -> Outcomes:
+    async def _outcomes(
+        self, teams: Sequence[TeamRecord], question: Question, cells: Sequence[Json], total: Usage
+    ) -> Outcomes:
         """Of the runs and cards that used anything, what became of them until today."""
         runs, cards = ({cell[name] for cell in cells} - {None} for name in ("run_id", "card_id"))
-        succeeded = done = 0
+        succeeded = done = merged = 0
         for team in teams:
             try:
                 board, _ = await self._boards.board(team.scope)
             except NotFound:  # it has none yet, or no more
                 continue
             ends = {column.id for column in board.columns if column.kind == "done"}
-            succeeded += sum(
-                run.id in runs and run.status == "succeeded" for run in await self._boards.runs(team.scope)
-            )
+            theirs = [run for run in await self._boards.runs(team.scope) if run.id in runs]
+            succeeded += sum(run.status == "succeeded" for run in theirs)
+            merged += len({number for run in theirs if (number := _merged(run)) is not None})
             lines = await self._boards.lines(team.scope)
             done += sum(line.id in cards and line.column_id in ends for line in lines)
+        whole = {question.run_id, question.model, question.key_id} == {None}
         return Outcomes(
             runs=len(runs),
             runs_succeeded=succeeded,
             cards_done=done,
             cost_per_successful_run_usd=total.cost_usd / succeeded if succeeded else None,
             cost_per_done_card_usd=total.cost_usd / done if done else None,
-            merged_pull_requests=None,
-            cost_per_merged_pull_request_usd=None,
+            merged_pull_requests=merged if whole else None,
+            cost_per_merged_pull_request_usd=total.cost_usd / merged if whole and merged else None,
         )
+
+
+def _merged(run: RunRecord) -> int | None:
+    """Number of its pull request, which several runs of a card may share, when that was merged."""
+    pull_request = run.result.pull_request if run.result else None
+    return pull_request.number if pull_request and pull_request.state == "merged" else None
 
 
 _FIELDS: dict[Dimension, str] = {

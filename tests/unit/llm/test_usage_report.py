@@ -1,16 +1,21 @@
+import hmac
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
+import orjson
 import pytest
 
 from shared.core import ids
 from shared.core.access import Principal
 from shared.core.errors import Invalid, NotFound
+from shared.core.resources import Run
 from shared.llm.usage_service import Question, as_csv
 from shared.workspaces.models import Workspace
 from tests.unit.llm.test_usage import message, used
-from tests.unit.world import World
+from tests.unit.world import SETTINGS, World
 
+SECRET = "what GitHub and we know"
 WEEK = {"first": date(2026, 1, 1), "last": date(2026, 1, 7)}
 
 
@@ -25,9 +30,28 @@ async def asked(world: World, by: Principal, **question: Any) -> dict[str, tuple
     return {row.key: (row.usage.requests, row.usage.cost_usd) for row in report.rows}
 
 
+async def succeeded(world: World, by: Principal, board: str) -> Run:
+    return await world.succeed(await world.started(by, board))
+
+
+async def merged(world: World, place: Workspace, number: int) -> None:
+    pull = {"number": number, "html_url": "https://git.example/x", "state": "closed", "merged_at": "2026-01-01T10:00Z"}
+    assert place.repository
+    repository = {"full_name": place.repository.full_name}
+    body = orjson.dumps({"action": "closed", "pull_request": pull, "repository": repository})
+    signature = hmac.new(SECRET.encode(), body, "sha256").hexdigest()
+    headers = {"x-hub-signature-256": f"sha256={signature}", "x-github-event": "pull_request"}
+    await world.platform.pull_requests.receive(headers, body)
+
+
+async def merges(world: World, by: Principal, **question: Any) -> tuple[int | None, float | None]:
+    outcomes = (await world.platform.usage_reports.report(by, Question(**WEEK | question))).outcomes
+    return outcomes.merged_pull_requests, outcomes.cost_per_merged_pull_request_usd
+
+
 @pytest.fixture
 async def desk() -> tuple[World, Principal, Workspace]:
-    world = World()
+    world = World(replace(SETTINGS, github_webhook_secret=SECRET))
     ada = await world.person("ada")
     return world, ada, await world.workspace(ada)
 
@@ -66,7 +90,30 @@ class TestReport:
         outcomes = (await world.platform.usage_reports.report(ada, Question(**WEEK))).outcomes
         assert (outcomes.runs_succeeded, outcomes.cards_done) == (1, 1)
         assert outcomes.cost_per_successful_run_usd == outcomes.cost_per_done_card_usd == 0.0015
-        assert outcomes.cost_per_merged_pull_request_usd is None
+        assert (outcomes.merged_pull_requests, outcomes.cost_per_merged_pull_request_usd) == (0, None)
+
+    async def test_it_says_what_a_merged_pull_request_cost(self, desk: tuple[World, Principal, Workspace]):
+        """All runs of its card worked for it, and one that is not merged cost money too."""
+        world, ada, place = desk
+        board = f"board_{place.id}"
+        runs = [await succeeded(world, ada, board)]
+        await world.move(ada, runs[0].card_id, "progress")
+        await world.pump()
+        runs.append((await world.platform.runs.of_card(ada, runs[0].card_id))[0])
+        await world.platform.container.start(runs[1].id, "box-2")
+        await world.succeed(runs[1])
+        runs.append(await succeeded(world, ada, board))
+        for run in runs:
+            await recorded(world, place, run_id=run.id, card_id=run.card_id)
+        await merged(world, place, 1)
+        assert await merges(world, ada) == (1, 0.0045)
+        assert await merges(world, ada, team_id=place.team_id) == (1, 0.0045)
+        assert await merges(world, ada, workspace_id=place.id) == (1, 0.0045)
+        assert await merges(world, ada, card_id=runs[0].card_id) == (1, 0.003)
+        assert await merges(world, ada, card_id=runs[2].card_id) == (0, None)
+        assert await merges(world, ada, first=date(2026, 1, 2)) == (0, None)
+        for part in ({"run_id": runs[0].id}, {"model": "demo-1"}, {"key_id": f"key_{place.team_id}_0123456789abcdef"}):
+            assert await merges(world, ada, **part) == (None, None)
 
     async def test_strangers_see_nothing(self, desk: tuple[World, Principal, Workspace]):
         world, _, place = desk

@@ -11,9 +11,7 @@ import orjson
 import pytest
 
 from local.cloud import LocalCloud
-from shared.bootstrap import adapters
-from shared.core.ports import Repositories
-from shared.core.settings import Settings
+from tests.flows.github import GitHub
 from tests.flows.world import (
     Json,
     Person,
@@ -32,26 +30,10 @@ from tests.flows.world import (
 HELLO = "Say hello.\n\nCreate `{name}.txt`:\n\n```\nHello, {name}\n```\n"
 
 
-class GitHub:
-    """The emulator's REST API, with all that the App may do in one repository."""
-
-    def __init__(self, repositories: Repositories, http: httpx.AsyncClient) -> None:
-        self._repositories, self._http = repositories, http
-
-    async def call(self, method: str, workspace: Json, path: str) -> httpx.Response:
-        full_name = workspace["repository"]["full_name"]
-        token = await self._repositories.platform_token(full_name)
-        headers = {"authorization": f"Bearer {token.token}"}
-        return await self._http.request(method, f"/repos/{full_name}/{path}", headers=headers)
-
-
 @pytest.fixture(scope="module")
 async def github(cloud: LocalCloud) -> AsyncGenerator[GitHub]:
-    ports = adapters(Settings.from_env(cloud.settings))
-    async with httpx.AsyncClient(base_url=cloud.github_url, timeout=30) as http:
-        yield GitHub(ports.repositories, http)
-    for close in ports.closers:
-        await close()
+    async with GitHub.of(cloud) as github:
+        yield github
 
 
 @pytest.fixture(scope="module")
@@ -70,8 +52,7 @@ async def opened(ada: Person, place: Json) -> tuple[Json, Json]:
 async def merged(ada: Person, place: Json, opened: tuple[Json, Json], github: GitHub) -> Json:
     """The card, merged at GitHub."""
     number = opened[1]["result"]["pull_request"]["number"]
-    answer = await github.call("PUT", place, f"pulls/{number}/merge")
-    assert answer.status_code == 200, answer.text
+    await github.merge(place["repository"]["full_name"], number)
 
     async def shown() -> Json | None:
         card = await ada.get(f"/api/cards/{opened[0]['id']}")
@@ -91,7 +72,7 @@ class TestPullRequest:
         card, run = opened
         assert run["status"] == "succeeded", run["reason"]
         pull_request = run["result"]["pull_request"]
-        found = (await github.call("GET", place, f"pulls/{pull_request['number']}")).json()
+        found = await github.pull_request(place["repository"]["full_name"], pull_request["number"])
         assert found["html_url"] == pull_request["html_url"]
         assert (found["title"], found["head"]["ref"], found["base"]["ref"]) == ("Greet people", run["branch"], "main")
         assert found["head"]["sha"] == run["result"]["commit"]
@@ -131,7 +112,7 @@ class TestPullRequest:
 
     async def test_brings_the_work_to_the_default_branch(self, ada: Person, place: Json, merged: Json, github: GitHub):
         bare = bare_repository(ada.cloud, place)
-        pull = (await github.call("GET", place, "pulls/1")).json()
+        pull = await github.pull_request(place["repository"]["full_name"], 1)
         assert git(bare, "rev-parse", "main") == pull["merge_commit_sha"]
         assert git(bare, "show", "main:people.txt") == "Hello, people"
 

@@ -51,6 +51,7 @@ export type HistoryEntry = Answer<"HistoryEntry">;
 export type Run = Answer<"Run">;
 export type RunStatus = Schemas["RunStatus"];
 export type RunResult = Answer<"RunResult">;
+export type PullRequestState = Schemas["PullRequestState"];
 export type Usage = Answer<"Usage">;
 export type UsageReport = Answer<"UsageReport">;
 export type UsageRow = Answer<"UsageRow">;

@@ -1,6 +1,6 @@
 /** What each event does to the state it is about: pure functions, each ignoring what it has already seen. */
 import { isKnown } from "@/api/events";
-import type { BoardView, CardSummary, PlatformEvent, Run, RunStatus, Task } from "@/api/types";
+import type { BoardView, CardSummary, PlatformEvent, Run, Task } from "@/api/types";
 
 export interface RunLog {
   events: PlatformEvent[];
@@ -59,9 +59,13 @@ export function applyToRunLog(log: RunLog, event: PlatformEvent): RunLog {
   return { events: [...log.events, event], last: event.sequence };
 }
 
-/** The badge of a run on its card. */
-export function applyRunStatus(view: BoardView, cardId: string, runId: string, status: RunStatus): BoardView {
-  return { ...view, cards: changeCard(view.cards, cardId, () => ({ run: { id: runId, status } })) };
+/** The badge of a run on its card. A run without a result says nothing about the pull request that the card has. */
+export function applyRun(view: BoardView, cardId: string, run: Run): BoardView {
+  return { ...view, cards: changeCard(view.cards, cardId, (card) => ({ run: badge(run, card) })) };
+}
+
+export function badge({ id, status, result }: Run, { run: known }: Pick<CardSummary, "run">): CardSummary["run"] {
+  return { id, status, pull_request: result ? (result.pull_request?.state ?? null) : (known?.pull_request ?? null) };
 }
 
 /** The cards with `card` in the place its rank gives it among the cards of its column. */

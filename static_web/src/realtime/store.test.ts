@@ -17,10 +17,36 @@ describe("CacheStore", () => {
     const cache = new QueryClient();
     cache.setQueryData(keys.card(CARD), { id: CARD, column_id: "ready", run: null });
     const store = new CacheStore(cache);
-    store.spread(event("card.moved", { card: { id: CARD, column_id: "progress" } }));
+    store.spread(event("card.moved", { card: { id: CARD, column_id: "progress" }, changes: [] }));
     store.spread(event("agent.queued", { board_id: "board_1", card_id: CARD, run: { id: "run_1", status: "queued" } }));
     expect(cache.getQueryData(keys.card(CARD))).toMatchObject({ run: { id: "run_1", status: "queued" } });
     expect(cache.getQueryState(keys.card(CARD))?.isInvalidated).toBe(true);
+  });
+
+  it("reads the runs of a card anew once its pull request was merged, and no others", () => {
+    const cache = new QueryClient();
+    const other = keys.run("run_2");
+    cache.setQueryData(keys.run("run_1"), { id: "run_1", card_id: CARD });
+    cache.setQueryData(other, { id: "run_2", card_id: "card_2" });
+    cache.setQueryData(keys.cardRuns(CARD), { items: [] });
+    const store = new CacheStore(cache);
+    store.spread(event("card.updated", { card: { id: CARD }, changes: ["title"] }));
+    expect(cache.getQueryState(keys.run("run_1"))?.isInvalidated).toBe(false);
+    store.spread(event("card.updated", { card: { id: CARD }, changes: ["pull_request"] }));
+    for (const key of [keys.run("run_1"), keys.cardRuns(CARD)]) expect(cache.getQueryState(key)?.isInvalidated).toBe(true);
+    expect(cache.getQueryState(other)?.isInvalidated).toBe(false);
+  });
+
+  it("keeps that a card is merged while its next run begins", () => {
+    const cache = new QueryClient();
+    cache.setQueryData(keys.card(CARD), { id: CARD, run: { id: "run_1", status: "succeeded", pull_request: "merged" } });
+    const store = new CacheStore(cache);
+    const run = { id: "run_2", status: "queued", result: null };
+    store.spread(event("agent.queued", { board_id: "board_1", card_id: CARD, run }));
+    expect(cache.getQueryData(keys.card(CARD))).toMatchObject({ run: { id: "run_2", pull_request: "merged" } });
+    const result = { pull_request: { number: 2, state: "open" } };
+    store.spread(event("agent.completed", { board_id: "board_1", card_id: CARD, run: { ...run, status: "succeeded", result } }));
+    expect(cache.getQueryData(keys.card(CARD))).toMatchObject({ run: { id: "run_2", pull_request: "open" } });
   });
 
   it("drops a deleted workspace from the lists, and remembers its name for whoever looks at its board", () => {

@@ -5,7 +5,7 @@ import { isKnown, type KnownEvent } from "@/api/events";
 import { keys } from "@/api/keys";
 import type { BoardView, Card, Comment, Page, PlatformEvent, Run, Task } from "@/api/types";
 
-import { applyRunStatus, applyToBoard, applyToRun, applyToRunLog, applyToTask, type RunLog } from "./apply";
+import { applyRun, applyToBoard, applyToRun, applyToRunLog, applyToTask, badge, type RunLog } from "./apply";
 import type { SubjectStore } from "./feed";
 
 export class CacheStore implements SubjectStore {
@@ -55,6 +55,7 @@ export class CacheStore implements SubjectStore {
       case "card.updated":
       case "card.moved":
         this.refreshCard(event.data.card.id);
+        if (event.data.changes.includes("pull_request")) this.refreshRuns(event.data.card.id);
         return;
       case "comment.created":
         this.addComment(event.data.comment);
@@ -102,14 +103,20 @@ export class CacheStore implements SubjectStore {
     void this.cache.invalidateQueries({ queryKey: keys.history(id) });
   }
 
+  /** Results of runs that are over change without an event of their own. */
+  private refreshRuns(cardId: string): void {
+    void this.cache.invalidateQueries({ queryKey: keys.cardRuns(cardId) });
+    void this.cache.invalidateQueries({ predicate: ({ queryKey: [kind], state }) => kind === "run" && (state.data as Run | undefined)?.card_id === cardId });
+  }
+
   private addComment(comment: Comment): void {
     this.change<Page<Comment>>(keys.comments(comment.card_id), (page) => withComment(page, comment));
   }
 
   private showRun(event: Extract<KnownEvent, { data: { run: Run } }>): void {
     const { run, board_id, card_id } = event.data;
-    this.change<BoardView>(keys.board(board_id), (view) => applyRunStatus(view, card_id, run.id, run.status));
-    this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: { id: run.id, status: run.status } }));
+    this.change<BoardView>(keys.board(board_id), (view) => applyRun(view, card_id, run));
+    this.change<Card>(keys.card(card_id), (card) => ({ ...card, run: badge(run, card) }));
     this.change<Page<Run>>(keys.cardRuns(card_id), (page) => withRun(page, { ...run, sequence: event.sequence }));
     // A card written to counts as fresh, even one that an earlier event had found to be out of date.
     this.refreshCard(card_id);

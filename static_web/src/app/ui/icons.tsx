@@ -105,6 +105,21 @@ export const IconGitBranch = icon(
   "M9 18h6a2 2 0 0 0 2 -2v-5",
   "M14 14l3 -3l3 3",
 );
+export const IconGitPullRequest = icon(
+  "M4 18a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M4 6a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M16 18a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M6 8l0 8",
+  "M11 6h5a2 2 0 0 1 2 2v8",
+  "M14 9l-3 -3l3 -3",
+);
+export const IconGitMerge = icon(
+  "M5 18a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M5 6a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M15 12a2 2 0 1 0 4 0a2 2 0 1 0 -4 0",
+  "M7 8l0 8",
+  "M7 8a4 4 0 0 0 4 4h4",
+);
 export const IconGitCommit = icon("M9 12a3 3 0 1 0 6 0a3 3 0 1 0 -6 0", "M12 3l0 6", "M12 15l0 6");
 export const IconAlertTriangle = icon(
   "M12 9v4",

@@ -5,6 +5,7 @@ import type { ReactNode } from "react";
 import type { Board, CardSummary } from "@/api/types";
 import { day, initials, isOverdue } from "@/app/ui/format";
 import { IconCalendar, IconListCheck, IconMessageCircle } from "@/app/ui/icons";
+import { PullRequestBadge } from "@/features/runs/components/PullRequestBadge";
 import { RunBadge } from "@/features/runs/components/RunBadge";
 
 import classes from "./CardTile.module.css";
@@ -50,11 +51,13 @@ export function CardTile({ board, card, names, editable }: Props) {
 
 function Facts({ card, names }: { card: CardSummary; names: ReadonlyMap<string, string> }) {
   const assignee = card.assignee_id === null ? null : (names.get(card.assignee_id) ?? "Somebody");
+  const merged = card.run?.pull_request === "merged";
   const late = card.due_date !== null && isOverdue(card.due_date);
   if (!card.run && !card.due_date && card.checklist_total + card.comment_count === 0 && assignee === null) return null;
   return (
     <Group gap={10} mt={8} className={classes.facts ?? ""}>
-      {card.run && <RunBadge status={card.run.status} />}
+      {card.run && !(merged && card.run.status === "succeeded") && <RunBadge status={card.run.status} />}
+      {merged && <PullRequestBadge state="merged" />}
       {card.due_date && (
         <Fact icon={<IconCalendar size={14} />} label={`${late ? "Overdue" : "Due"} ${day(card.due_date)}`} late={late}>
           {day(card.due_date)}

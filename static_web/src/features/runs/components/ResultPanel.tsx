@@ -1,10 +1,12 @@
 import { Anchor, Button, Code, Collapse, Group, Paper, Skeleton, Stack, Text } from "@mantine/core";
-import { lazy, Suspense, useState } from "react";
+import { lazy, type ReactNode, Suspense, useState } from "react";
 
 import type { RunResult } from "@/api/types";
 import { CopyButton } from "@/app/ui/CopyButton";
 import { plural } from "@/app/ui/format";
-import { IconExternalLink, IconFileDiff, IconGitBranch, IconGitCommit } from "@/app/ui/icons";
+import { IconExternalLink, IconFileDiff, IconGitBranch, IconGitCommit, IconGitPullRequest } from "@/app/ui/icons";
+
+import { PullRequestBadge } from "./PullRequestBadge";
 
 const DiffViewer = lazy(() => import("./DiffViewer"));
 
@@ -41,6 +43,7 @@ export function ResultPanel({ result }: { result: RunResult }) {
             </Text>
           </Text>
         </Group>
+        <PullRequest result={result} />
         <Group gap="sm">
           <Button
             size="xs"
@@ -52,11 +55,7 @@ export function ResultPanel({ result }: { result: RunResult }) {
             {opened ? "Hide diff" : "View diff"}
           </Button>
           {result.html_url && (
-            <Anchor size="sm" href={result.html_url} target="_blank" rel="noreferrer">
-              <Group gap={4} component="span">
-                Open in the repository <IconExternalLink size={14} />
-              </Group>
-            </Anchor>
+            <Outside href={result.html_url}>Open in the repository</Outside>
           )}
         </Group>
         <Collapse expanded={opened}>
@@ -68,5 +67,34 @@ export function ResultPanel({ result }: { result: RunResult }) {
         </Collapse>
       </Stack>
     </Paper>
+  );
+}
+
+function PullRequest({ result: { pull_request: found, no_pull_request: reason } }: { result: RunResult }) {
+  if (!found && !reason) return null;
+  return (
+    <Group gap="xs" wrap="nowrap" align={found ? "center" : "flex-start"}>
+      <IconGitPullRequest size={16} />
+      {found ? (
+        <>
+          <Outside href={found.html_url}>Pull request #{found.number}</Outside>
+          <PullRequestBadge state={found.state} />
+        </>
+      ) : (
+        <Text size="sm" c="dimmed" style={{ overflowWrap: "anywhere" }}>
+          No pull request. {reason}
+        </Text>
+      )}
+    </Group>
+  );
+}
+
+function Outside({ href, children }: { href: string; children: ReactNode }) {
+  return (
+    <Anchor size="sm" href={href} target="_blank" rel="noreferrer">
+      <Group gap={4} component="span">
+        {children} <IconExternalLink size={14} />
+      </Group>
+    </Anchor>
   );
 }

@@ -89,7 +89,7 @@ function Report({ report, names }: { report: UsageReport; names: Map<string, str
   }
   return (
     <Stack gap="lg">
-      <SimpleGrid cols={{ base: 2, md: 4 }}>
+      <SimpleGrid cols={{ base: 2, md: 5 }}>
         <Figure name="Cost" value={usd(total.cost_usd)} note={plural(total.requests, "request")} />
         <Figure
           name="Tokens in"
@@ -99,8 +99,13 @@ function Report({ report, names }: { report: UsageReport; names: Map<string, str
         <Figure name="Tokens out" value={compact(total.output_tokens)} note={plural(outcomes.runs, "run")} />
         <Figure
           name="Per done card"
-          value={outcomes.cost_per_done_card_usd === null ? "–" : usd(outcomes.cost_per_done_card_usd)}
+          value={cost(outcomes.cost_per_done_card_usd)}
           note={`${plural(outcomes.cards_done, "card")} done, ${plural(outcomes.runs_succeeded, "run")} succeeded`}
+        />
+        <Figure
+          name="Per merged pull request"
+          value={cost(outcomes.cost_per_merged_pull_request_usd)}
+          note={`${outcomes.merged_pull_requests ?? 0} merged`}
         />
       </SimpleGrid>
       {total.unpriced_requests > 0 && (
@@ -112,6 +117,8 @@ function Report({ report, names }: { report: UsageReport; names: Map<string, str
     </Stack>
   );
 }
+
+const cost = (amount: number | null) => (amount === null ? "–" : usd(amount));
 
 function Figure({ name, value, note }: { name: string; value: string; note: string }) {
   return (

@@ -57,8 +57,7 @@ class Origin:
         Raises NotConnected, BrokenOff, and ValueError for what cannot stand in a request's head.
         """
         sent = self._request(method, self._path + target, headers, body)
-        connection = self._kept.pop() if self._kept else await self._connect()
-        response = connection.send(sent)
+        response = (self._idle() or await self._connect()).send(sent)
         try:
             await response.begin(seconds)
         except BaseException:
@@ -69,6 +68,13 @@ class Origin:
     async def close(self) -> None:
         for connection in tuple(self._kept):
             connection.close()
+
+    def _idle(self) -> _Connection | None:
+        while self._kept:
+            connection = self._kept.pop()
+            if not connection.transport.is_closing():  # the end of one is told a moment after it
+                return connection
+        return None
 
     def _request(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1", f"host: {self._authority}"]

@@ -1,6 +1,7 @@
 """Wakes connections that have mail, and brings it along. Losing a ring delays a message; it never loses one."""
 
 import asyncio
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -23,7 +24,6 @@ class Bell:
 
     def __init__(self) -> None:
         self._carried: list[Message | None] = []
-        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._looked = 0.0
         self._alarm: asyncio.TimerHandle | None = None
@@ -36,7 +36,7 @@ class Bell:
 
     def take(self, after: int) -> list[Message]:
         """What was carried if it follows on sequence `after` without a gap, else nothing; the bell is still again."""
-        self._looked = self._loop.time()
+        self._looked = time.monotonic()
         rung, self._carried = self._carried, []
         carried = [message for message in rung if message is not None]
         follows = [sequence for sequence, _ in carried] == [*range(after + 1, after + 1 + len(rung))]
@@ -46,9 +46,10 @@ class Bell:
         """For a ring, but not much longer than this."""
         if self._carried:
             return
+        loop = asyncio.get_running_loop()
         if self._alarm is None:
-            self._alarm = self._loop.call_later(seconds, self._look, seconds)
-        self._waiter = self._loop.create_future()
+            self._alarm = loop.call_later(seconds, self._look, seconds)
+        self._waiter = loop.create_future()
         await self._waiter
 
     def close(self) -> None:
@@ -58,11 +59,11 @@ class Bell:
     def _look(self, seconds: float) -> None:
         """One timer at a time, and none set anew by each ring: rings are what comes most."""
         self._alarm = None
-        left = self._looked + seconds - self._loop.time()
+        left = self._looked + seconds - time.monotonic()
         if left <= 0:
             self._wake()
         else:
-            self._alarm = self._loop.call_later(left, self._look, seconds)
+            self._alarm = asyncio.get_running_loop().call_later(left, self._look, seconds)
 
     def _wake(self) -> None:
         if self._waiter and not self._waiter.done():

@@ -19,7 +19,6 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from local.free_ports import free_port
 from local.pubsub import create_app
-from local.pubsub.doorbell import Bell
 from local.valkey import Valkey
 from tests.contracts.pubsub_client import PLAIN, PubSubClient
 from tests.serving import serve
@@ -523,36 +522,3 @@ async def _start(valkey: Valkey, port: int) -> asyncio.subprocess.Process:
                 if (await http.get(f"http://127.0.0.1:{port}/api/health")).status_code == 200:
                     return process
             await asyncio.sleep(0.05)
-
-
-class TestBell:
-    async def test_it_is_heard_at_once_and_brings_what_follows(self) -> None:
-        bell = Bell()
-        waiting = asyncio.create_task(bell.wait(60))
-        await asyncio.sleep(0)
-        bell.ring((8, "a"))
-        bell.ring((9, "b"))
-        await asyncio.wait_for(waiting, 1)
-        await asyncio.wait_for(bell.wait(60), 1)  # rung already
-        assert bell.take(7) == [(8, "a"), (9, "b")]
-        bell.close()
-
-    async def test_after_a_gap_it_brings_nothing(self) -> None:
-        bell = Bell()
-        bell.ring((9, "b"))
-        assert bell.take(7) == []
-        bell.ring(None)
-        assert bell.take(9) == []
-
-    async def test_a_lost_ring_is_a_delay_however_lively_it_was_before(self) -> None:
-        bell = Bell()
-        for sequence in range(5):
-            asyncio.get_running_loop().call_later(0.01, bell.ring, (sequence, ""))
-            await bell.wait(0.2)
-            bell.take(sequence - 1)
-        started = asyncio.get_running_loop().time()
-        await asyncio.wait_for(bell.wait(0.2), 5)
-        assert asyncio.get_running_loop().time() - started > 0.1
-        bell.take(4)
-        await asyncio.wait_for(bell.wait(0.2), 5)
-        bell.close()

@@ -7,7 +7,7 @@ records. The ledger's count may be lost, the records may not: it is made again f
 import asyncio
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 from typing import Any
@@ -220,7 +220,8 @@ class Books:
         now = self._clock.now().timestamp()
         while self._recent and self._recent[0].time < now - _RECENT.total_seconds():
             self._recent.popleft()
-        self._recent.append(_Settled(now, settlement))
+        hold = replace(settlement.hold, record="")  # what was held is of no use any more, and would fill memory
+        self._recent.append(_Settled(now, replace(settlement, hold=hold)))
 
     # -- keeping records ------------------------------------------------------------------------
 

@@ -21,7 +21,6 @@ from shared.llm.upstream import Headers
 _HEAD_LIMIT = 64 * 1024
 _BUFFERED = 256 * 1024
 """Bytes of a body that wait for their reader before the connection is told to pause."""
-_CLOCK_STEP = 0.002
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _LINE_BREAK = re.compile(r"[\x00\r\n]")
 
@@ -165,7 +164,7 @@ class Response:
     # -- what the connection tells --------------------------------------------------------------
 
     def feed(self, data: bytes) -> None:
-        self._heard = self._loop.time()
+        self._heard, self._silent = self._loop.time(), False
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -231,7 +230,7 @@ class Response:
     def _listen(self, quiet: float) -> None:
         """One timer for the whole answer: setting one anew for each piece would cost more than the piece."""
         left = quiet - self.silence
-        if left < _CLOCK_STEP:
+        if left <= 0:
             self._silent, left = True, quiet
             self._wake()
         self._listening = self._loop.call_later(left, self._listen, quiet)

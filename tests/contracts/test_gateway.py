@@ -393,6 +393,13 @@ class TestBrokenModelService:
             assert body.removeprefix(EVENTS[0]).startswith(b"event: error\n")
             await asyncio.wait_for(stage.app.received[0].cancelled.wait(), 5)
 
+    async def test_silence_within_a_whole_answer_is_an_error_and_never_its_end(self, staging: Staging):
+        async with staging(silence=0.1) as stage, stage.http() as http:
+            headers = [("content-type", "application/json"), ("content-length", "1000")]
+            stage.app.script = Script(200, headers, [b'{"type": "message"', 60.0])
+            answers = await asyncio.gather(*(http.post("/messages", json=ASKED) for _ in range(20)))
+        assert {answer.status_code for answer in answers} == {529}
+
 
 @asynccontextmanager
 async def cutting_service(sent: bytes) -> AsyncGenerator[str]:

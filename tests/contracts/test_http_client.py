@@ -181,6 +181,15 @@ class TestAnswer:
         text = "".join(piece.decode() if piece else "." for piece in told)
         assert re.fullmatch(r"\.{2,4}abc\.{2,4}d", text)
 
+    async def test_silence_is_over_with_the_next_byte(self):
+        pieces = (HEAD + b"content-length: 3\r\n\r\n", 0.15, b"a", 0.9, b"b", 0.45, b"c")
+        async with serving(Server(*pieces)) as origin:
+            response = await ask(origin)
+            assert await response.read(0.6) == b"a"
+            await asyncio.sleep(1.05)  # nobody reads while it is silent, and then speaks
+            assert [await response.read(0.6), await response.read(0.6)] == [b"b", b"c"]
+            response.close()
+
     async def test_one_that_does_not_begin_in_time_is_given_up(self):
         server = Server(0.5, OK)
         async with serving(server) as origin:

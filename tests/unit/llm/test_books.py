@@ -16,6 +16,15 @@ async def bill(world: World) -> Bill:
     return Bill(caller, request, "claude-sonnet-5-5", 100, world.clock, streamed=True)
 
 
+async def answered_bill(world: World) -> Bill:
+    """One that is settled, and whose record is sent."""
+    answered = await bill(world)
+    await world.books.admit(answered)
+    world.books.settle(answered)
+    await world.books.close()
+    return answered
+
+
 class TestReconcile:
     async def test_a_call_whose_process_died_ends_as_one_record_of_all_it_may_have_used(self):
         world, _ = scripted()
@@ -44,10 +53,7 @@ class TestReconcile:
 
     async def test_a_record_whose_message_was_lost_with_its_reader_is_sent_once_more(self):
         world, _ = scripted()
-        answered, survivor = await bill(world), world.another_books()
-        await world.books.admit(answered)
-        world.books.settle(answered)
-        await world.books.close()
+        answered, survivor = await answered_bill(world), world.another_books()
         (first,) = world.queues.bodies("usage")
         world.clock.advance(16)
         assert await survivor.reconcile() == 1
@@ -62,10 +68,7 @@ class TestReconcile:
 
     async def test_what_was_recorded_is_not_sent_again(self):
         world, _ = scripted()
-        answered = await bill(world)
-        await world.books.admit(answered)
-        world.books.settle(answered)
-        await world.books.close()
+        await answered_bill(world)
         for message in world.queues.bodies("usage"):
             await world.books.record(message)
         await world.books.close()
@@ -74,10 +77,7 @@ class TestReconcile:
 
     async def test_a_record_nobody_can_take_is_an_incident_once(self):
         world, _ = scripted()
-        answered = await bill(world)
-        await world.books.admit(answered)
-        world.books.settle(answered)
-        await world.books.close()
+        await answered_bill(world)
         world.clock.advance(40 * 24 * 3600)
         with pytest.raises(Invalid, match="days old"):
             await world.books.record(world.queues.bodies("usage")[0])

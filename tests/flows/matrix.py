@@ -18,6 +18,7 @@ from shared.core.incidents import PARTITION, Incident
 from shared.core.permissions import Role
 from shared.core.ports import ANY, Put
 from tests.flows.permissions import OPERATIONS, VARIANTS, Caller, Rule, Target
+from tests.flows.queues import Queues
 from tests.flows.world import (
     TASK_OVER,
     Json,
@@ -41,6 +42,7 @@ AT_ONCE = 12
 class Place(Target):
     """A team with one of everything, for the names in paths."""
 
+    cloud: LocalCloud
     person: Person
     workspace: Json
     names: dict[str, str]
@@ -59,6 +61,8 @@ class Place(Target):
         while (now := await self.snapshot()) != before:
             before = now
             await asyncio.sleep(1)
+            async with Queues.of(self.cloud) as queues:
+                await queues.emptied("usage")
         return now
 
     async def snapshot(self) -> bytes:
@@ -88,6 +92,7 @@ async def furnished(cloud: LocalCloud, person: Person, name: str) -> Place:
         team=team_id,
         owner=person.id,
         live_run=live,
+        cloud=cloud,
         person=person,
         workspace=workspace,
         names={

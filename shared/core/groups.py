@@ -3,6 +3,11 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
+from shared.core.errors import PlatformError
+from shared.core.log import Log
+
+log = Log(__name__)
+
 _LARGEST = 128
 
 
@@ -15,19 +20,31 @@ class Groups[Work, Result]:
     def __init__(
         self, run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]], linger: float = 0
     ) -> None:
-        """`linger`: seconds that a group of patient works waits for more to come."""
+        """`linger`: seconds that a group of what was only told waits for more to come."""
         self._run, self._linger = run, linger
         self._urgent: set[str] = set()
         self._resting: dict[str, asyncio.Future[None]] = {}
-        self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result]]]] = {}
+        self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result] | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    def post(self, key: str, work: Work, *, patient: bool = False) -> asyncio.Future[Result]:
+    def post(self, key: str, work: Work) -> asyncio.Future[Result]:
         """Cancelling the future does not take the work back."""
-        if not patient:
-            self._urgent.add(key)
-            _let_go(self._resting.get(key))
+        self._urgent.add(key)
+        _let_go(self._resting.get(key))
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._add(key, work, future)
+        return future
+
+    def tell(self, key: str, work: Work) -> None:
+        """For work that nobody waits for: what comes of it is `run`'s business."""
+        self._add(key, work, None)
+
+    async def idle(self) -> None:
+        """Waits for what has been submitted."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def _add(self, key: str, work: Work, future: asyncio.Future[Result] | None) -> None:
         if key in self._waiting:
             self._waiting[key].append((work, future))
         else:
@@ -35,12 +52,6 @@ class Groups[Work, Result]:
             task = asyncio.create_task(self._serve(key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return future
-
-    async def idle(self) -> None:
-        """Waits for what has been submitted."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
 
     async def _serve(self, key: str) -> None:
         while waiting := self._waiting[key]:
@@ -62,7 +73,7 @@ class Groups[Work, Result]:
             for (_, future), result in zip(group, results, strict=True):
                 if isinstance(result, Exception):
                     _fail(future, result)
-                elif not future.done():
+                elif future and not future.done():
                     future.set_result(result)
         del self._waiting[key]
 
@@ -87,7 +98,11 @@ def _let_go(rest: asyncio.Future[None] | None) -> None:
         rest.set_result(None)
 
 
-def _fail[T](future: asyncio.Future[T], error: BaseException) -> None:
+def _fail[T](future: asyncio.Future[T] | None, error: BaseException) -> None:
+    if future is None:
+        if not isinstance(error, PlatformError | asyncio.CancelledError):
+            log.exception("groups.unexpected_error", error=type(error).__name__)  # nobody else hears of it
+        return
     if future.done():
         return
     if isinstance(error, asyncio.CancelledError):

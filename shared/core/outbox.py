@@ -149,7 +149,7 @@ class Outbox:
     def _settle(self, partition: str, batch: Batch, error: Exception | None) -> None:
         if error is None:
             self._failed.discard(batch.name)
-            self._cleaning.post(partition, batch, patient=True)
+            self._cleaning.tell(partition, batch)
         else:
             self._in_step.discard(partition)
             self._held.discard(batch.name)

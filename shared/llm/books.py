@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
-from typing import Any
 
 import orjson
 
@@ -119,7 +118,7 @@ class Books:
             log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
         self._remember(settlement)
         self._post(settlement)
-        _ignored(self._recording.post("", record, patient=True))
+        self._recording.tell("", record)
 
     async def reconcile(self) -> int:
         """Make records of what processes that died left behind; how many. Called by a timer, which tries again."""
@@ -183,7 +182,7 @@ class Books:
             raise
 
     def _post(self, op: Op) -> None:
-        _ignored(self._asking.post("", op, patient=True))
+        self._asking.tell("", op)
 
     def _renew_later(self) -> None:
         if self._renewing is None:
@@ -283,8 +282,3 @@ def _refusal(refused: Refused, bill: Bill) -> PlatformError:
 
 def _usd(micro: int) -> str:
     return f"${micro / 1_000_000:,.2f}" if micro % 10_000 == 0 else f"${micro / 1_000_000:,.4f}"
-
-
-def _ignored(answer: asyncio.Future[Any]) -> None:
-    """Nobody waits for it: a failure has been taken care of where it happened."""
-    answer.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -64,30 +64,39 @@ async def test_a_group_that_breaks_fails_its_own_and_the_next_goes_on():
     assert await after == 2
 
 
-async def test_patient_works_wait_for_more():
+async def test_what_is_only_told_waits_for_more():
     recorder = Recorder()
     groups = Groups[int, int](recorder.run, 0.05)
-    works = [groups.post("a", 1, patient=True)]
+    groups.tell("a", 1)
     await asyncio.sleep(0.02)
-    works.append(groups.post("a", 2, patient=True))
+    groups.tell("a", 2)
     assert not recorder.groups
-    await asyncio.gather(*works)
+    await groups.idle()
     assert recorder.groups == [("a", [1, 2])]
 
 
-async def test_one_that_cannot_wait_takes_them_along_at_once():
+async def test_one_that_cannot_wait_takes_it_along_at_once():
     recorder = Recorder()
     groups = Groups[int, int](recorder.run, 60)
-    patient = groups.post("a", 1, patient=True)
+    groups.tell("a", 1)
     await asyncio.sleep(0.01)
     assert await asyncio.wait_for(groups.post("a", 2), 1) == 4
-    assert await patient == 2
     assert recorder.groups == [("a", [1, 2])]
+
+
+async def test_what_is_told_may_fail_without_anybody_to_hear_of_it():
+    recorder = Recorder()
+    groups = Groups[int, int](recorder.run, 0.01)
+    groups.tell("a", -1)
+    groups.tell("a", 0)
+    await groups.idle()
+    assert await groups.post("a", 1) == 2
+    assert recorder.groups == [("a", [-1, 0]), ("a", [1])]
 
 
 async def test_it_can_be_waited_for_until_all_is_done():
     recorder = Recorder()
     groups = Groups[int, int](recorder.run, 0.02)
-    groups.post("a", 1, patient=True)
+    groups.tell("a", 1)
     await groups.idle()
     assert recorder.groups == [("a", [1])]

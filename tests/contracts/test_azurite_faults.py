@@ -64,6 +64,9 @@ class Stores:
         await self.blobs.put(f"runs/{n}", b"x" * 1_000)
         self.acknowledged["blobs"].add(n)
 
+    def counts(self) -> list[int]:
+        return [len(numbers) for numbers in self.acknowledged.values()]
+
     async def check(self) -> None:
         docs = {doc.id: doc.body for doc in await self.documents.query(BOARD)}
         left, right = docs.pop("left"), docs.pop("right")
@@ -105,7 +108,10 @@ async def test_what_was_acknowledged_survives_kills(azurite_parts, tmp_path):
                 while True:
                     await stores.write(next(numbers))
 
+            before = stores.counts()
             writing = asyncio.create_task(write_on())
+            while not writing.done() and not all(map(int.__lt__, before, stores.counts())):
+                await asyncio.sleep(0.01)
             await asyncio.sleep(pause)
             await azurite.child.kill()
             with pytest.raises(Unavailable):
@@ -113,7 +119,7 @@ async def test_what_was_acknowledged_survives_kills(azurite_parts, tmp_path):
             await azurite.child.start()
             await asyncio.sleep(0.1)
             await stores.check()
-        assert min(map(len, stores.acknowledged.values())) > 3
+        assert min(stores.counts()) > 3
         await stores.close()
 
 

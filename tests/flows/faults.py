@@ -15,6 +15,7 @@ from websockets.exceptions import WebSocketException
 from local.client import ApiError
 from shared.core import ids
 from shared.core.usage import records_since
+from shared.llm.models import BROKEN_OFF
 from tests.contracts.pubsub_client import PubSubClient
 from tests.flows.world import (
     Json,
@@ -303,7 +304,8 @@ class Work:
     async def _usage(self, run_id: str) -> Json:
         """Whatever the cache of a model held: the sum of the prompt's tokens stays the same.
 
-        What a killed process was asking the model counts at its most, and is marked so: that is left out.
+        What a killed process was asking the model counts at its most, and what a killed model was answering counts as
+        far as it came: those are left out, since the agent asked again.
         """
 
         async def settled() -> Json | None:
@@ -323,7 +325,8 @@ class Work:
     async def _lost_calls(self, run_id: str) -> list[Json]:
         async with stored(self.owner.cloud) as documents:
             records = await records_since(documents, self.place["team_id"], "")
-        return [record for record in records if record["run_id"] == run_id and record["estimated"]]
+        of_run = [record for record in records if record["run_id"] == run_id]
+        return [record for record in of_run if record["estimated"] or record["status"] == BROKEN_OFF]
 
     def _branch(self, branch: str) -> Json:
         bare = bare_repository(self.owner.cloud, self.place)

@@ -10,8 +10,8 @@ from bench.report import OURS, Row, report
 ROOT = Path(__file__).parents[1]
 TRIES = 7
 BUILD = (
-    "import function_app; from functions.api import create_app; from shared.bootstrap import adapters, build; "
-    "from shared.core.settings import Settings; s = Settings(); create_app(lambda: build(s, adapters(s)))"
+    "import function_app; from functions.api import create_api; from shared.bootstrap import adapters, build; "
+    "from shared.core.settings import Settings; s = Settings(); create_api(build(s, adapters(s)))"
 )
 FLOOR = "import azure.functions, fastapi, azurefunctions.extensions.http.fastapi, aiohttp"
 EAGER = f"{BUILD}; import anthropic, msgraph, github, docker, redis, msal, azure.identity"

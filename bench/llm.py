@@ -199,10 +199,10 @@ def _serve_upstream(options: argparse.Namespace) -> None:
 
 def _serve_ours(options: argparse.Namespace) -> None:
     """The API as the function app serves it, without triggers: what Azure scales for HTTP alone."""
-    from functions.api import create_app
-    from functions.context import platform
+    from functions.app import create_app
+    from functions.platform import platform
 
-    uvicorn.run(create_app(platform), port=options.port, log_level="warning", access_log=False)
+    uvicorn.run(create_app(platform()), port=options.port, log_level="warning", access_log=False)
 
 
 def _serve_bare(options: argparse.Namespace) -> None:

@@ -1,12 +1,11 @@
-"""The FastAPI application: routers, errors as problem+json, CORS, request ids, OpenAPI."""
+"""The FastAPI application: routers, errors as problem+json, OpenAPI. functions/app.py stands before it."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Literal
 
 from fastapi import FastAPI, Request
 from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
-from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
@@ -31,7 +30,6 @@ from functions import (
     workspaces,
 )
 from shared.bootstrap import Platform
-from shared.core import ids
 from shared.core.errors import PlatformError, RateLimited, Unavailable
 from shared.core.log import Log, correlation
 
@@ -39,20 +37,12 @@ log = Log(__name__)
 
 AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, github, llm, keys, usage, realtime, health)
 PROBLEM = "https://kanban-platform.dev/problems/"
-REQUEST_ID = "x-request-id"
 _MOST_ERRORS = 20
 LARGEST_BODY = 4 * 1024 * 1024
 """Several times the largest body a route takes. The model gateway has a limit of its own."""
 
 
-def create_app(build: Callable[[], Platform]) -> ASGIApp:
-    """All of it: the API, and before it the model gateway. `build` is called once, at the first request."""
-    api = create_api(build)
-    platform: Platform = api.state.platform
-    return Doorway(llm.ModelGateway(api, lambda: platform.llm), platform.settings.public_web_url)
-
-
-def create_api(build: Callable[[], Platform]) -> FastAPI:
+def create_api(platform: Platform) -> FastAPI:
     """The API of people and programs, and the description of all routes."""
     api = FastAPI(
         title="Kanban Platform",
@@ -63,7 +53,7 @@ def create_api(build: Callable[[], Platform]) -> FastAPI:
         separate_input_output_schemas=False,
         redirect_slashes=False,  # it would send clients wherever their Host header says
     )
-    api.state.platform = build()
+    api.state.platform = platform
     plain = api.openapi
     api.openapi = lambda: _as_problems(plain())
     api.add_exception_handler(PlatformError, _platform_error)
@@ -121,40 +111,6 @@ class Unexpected:
             log.exception("api.unexpected_error", error=type(error).__name__)
             detail = "Something went wrong on our side. Try again; quote request_id."
             await problem(500, "internal", "Internal error", detail)(scope, receive, send)
-
-
-class Doorway:
-    """Gives every request an id that its answer, its logs and its problem report carry; browsers also get CORS."""
-
-    def __init__(self, app: ASGIApp, web_url: str) -> None:
-        self._app = app
-        self._for_browsers = CORSMiddleware(
-            app,
-            allow_origins=[web_url],
-            allow_methods=["*"],
-            allow_headers=["authorization", "content-type", "if-match", "idempotency-key", REQUEST_ID],
-            expose_headers=["etag", "location", "retry-after", REQUEST_ID],
-            max_age=600,
-        )
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        sent = headers.get(REQUEST_ID.encode(), b"").decode("latin-1")
-        request_id = sent if ids.is_plain(sent.replace("-", "")) else ids.sortable()
-        token = correlation.set(request_id)
-
-        async def tagged(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (REQUEST_ID.encode(), request_id.encode())]
-            await send(message)
-
-        try:
-            await (self._for_browsers if b"origin" in headers else self._app)(scope, receive, tagged)
-        finally:
-            correlation.reset(token)
 
 
 class FieldError(BaseModel):

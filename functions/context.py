@@ -1,6 +1,5 @@
-"""The process's one Platform, built on first use, and what routers need of a request."""
+"""What routers need of a request."""
 
-import os
 from typing import Annotated
 
 from fastapi import Depends, Request
@@ -8,19 +7,8 @@ from fastapi.openapi.models import HTTPBearer
 from fastapi.security.base import SecurityBase
 from starlette.requests import HTTPConnection
 
-from shared.bootstrap import Platform, adapters, build
+from shared.bootstrap import Platform
 from shared.core.access import Principal
-from shared.core.settings import Settings
-
-_built: list[Platform] = []
-
-
-def platform() -> Platform:
-    """Built once per process from the environment. Raises Invalid for a setting that does not fit."""
-    if not _built:
-        settings = Settings.from_env(os.environ)
-        _built.append(build(settings, adapters(settings)))
-    return _built[0]
 
 
 def platform_of(connection: HTTPConnection) -> Platform:

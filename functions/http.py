@@ -2,10 +2,11 @@
 
 import azure.functions as func
 from azurefunctions.extensions.http.fastapi import Request, Response
+from starlette.types import ASGIApp
 
-from functions.api import create_app
-from functions.asgi import AsgiResponse, WithLifespan
-from functions.context import platform
+from functions.app import create_app
+from functions.asgi import AsgiResponse
+from functions.platform import platform
 
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 AREAS = {
@@ -30,12 +31,12 @@ AREAS = {
 
 
 def register(app: func.FunctionApp) -> None:
-    api: list[WithLifespan] = []
+    served: list[ASGIApp] = []
 
     async def serve(req: Request) -> Response:
-        if not api:
-            api.append(WithLifespan(create_app(platform)))
-        return AsgiResponse(api[0])
+        if not served:
+            served.append(create_app(platform()))
+        return AsgiResponse(served[0])
 
     for name, route in AREAS.items():
         _route(app, name, route, serve)

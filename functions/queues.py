@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import azure.functions as func
 import orjson
 
-from functions.context import platform
+from functions.platform import platform
 from shared.core.errors import Invalid, NotFound, PlatformError
 from shared.core.log import Log, correlation
 from shared.core.ports import LARGEST_MESSAGE, Json

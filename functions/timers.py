@@ -2,7 +2,7 @@
 
 import azure.functions as func
 
-from functions.context import platform
+from functions.platform import platform
 from shared.bootstrap import Platform
 
 WATCHDOG = "*/15 * * * * *"

@@ -187,7 +187,7 @@ PARTS: dict[str, Callable[[], str]] = {
 def application() -> FastAPI:
     """The API on default settings; nothing is connected."""
     settings = Settings()
-    return create_api(lambda: build(settings, adapters(settings)))
+    return create_api(build(settings, adapters(settings)))
 
 
 def shown_routes() -> Iterator[tuple[APIRoute, str]]:

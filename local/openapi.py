@@ -11,7 +11,7 @@ from shared.core.settings import Settings
 
 def main() -> None:
     settings = Settings()
-    api = create_api(lambda: build(settings, adapters(settings)))
+    api = create_api(build(settings, adapters(settings)))
     Path(sys.argv[1]).write_text(json.dumps(api.openapi(), indent=1))
 
 

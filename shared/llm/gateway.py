@@ -20,7 +20,7 @@ from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, Toke
 from shared.llm.prices import budget_micro_usd
 from shared.llm.routing import Routed, Router, whole
 from shared.llm.sse import PING, Events
-from shared.llm.upstream import Incoming, NoAnswer, Outgoing, header
+from shared.llm.upstream import Headers, Incoming, NoAnswer, Outgoing, header
 
 log = Log(__name__)
 
@@ -102,6 +102,10 @@ class Gateway:
             yield _told(listing.description(name, route))
         else:
             yield await _passed_on(await self._router.ask(route.targets[0].provider, _outgoing(call)))
+
+    async def check_key(self, headers: Headers) -> None:
+        """Raises Unauthenticated or Forbidden for a call with these headers, whatever its body."""
+        await self._keys.authenticate(headers)
 
     async def close(self) -> None:
         """Waits until everything used is recorded."""

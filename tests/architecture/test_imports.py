@@ -79,9 +79,29 @@ class TestContracts:
 
 class TestColdStart:
     def test_importing_the_function_app_loads_no_slow_sdk(self) -> None:
-        loaded = set(json.loads(fresh_process("import function_app, json, sys; print(json.dumps(list(sys.modules)))")))
-        assert "functions.api" in loaded
+        code = "import function_app, functions.api, json, sys; print(json.dumps(list(sys.modules)))"
+        loaded = set(json.loads(fresh_process(code)))
+        assert "fastapi" in loaded
         assert loaded.isdisjoint(SLOW)
+
+    def test_a_model_call_needs_no_web_framework_but_the_next_call_of_the_api_finds_it(self, tmp_path: Path) -> None:
+        code = f"""
+import asyncio, json, os, sys
+os.environ["DATA_DIR"] = {str(tmp_path)!r}
+from functions.app import create_app
+from functions.platform import platform
+app, answers = create_app(platform()), []
+async def receive():
+    return {{"type": "http.request", "body": b"", "more_body": False}}
+async def send(message):
+    answers.append([message.get("status"), "fastapi" in sys.modules])
+def call(path):
+    return app({{"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}}, receive, send)
+asyncio.run(call("/api/v1/models"))
+asyncio.run(call("/api/health"))
+print(json.dumps([answer for answer in answers if answer[0]]))
+"""
+        assert json.loads(fresh_process(code)) == [[401, False], [200, True]]
 
     def test_building_the_platform_loads_none_either(self, tmp_path: Path) -> None:
         code = f"""

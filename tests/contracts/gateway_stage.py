@@ -10,7 +10,7 @@ import httpx
 import orjson
 from fastapi import FastAPI
 
-from functions import llm
+from functions.model_gateway import ModelGateway
 from shared.adapters.managed_identity import ManagedIdentity
 from shared.bootstrap import providers
 from shared.core.clock import ManualClock
@@ -66,6 +66,6 @@ async def staged(
         upstreams = providers(routes, Settings(anthropic_api_key="sk-of-setting"), kept, identity or ManagedIdentity())
         first, *_ = upstreams
         world = World(upstreams[first], clock=ManualClock(), secrets=kept, routes=routes, others=upstreams)
-        gateway = llm.ModelGateway(FastAPI(), lambda: world.gateway)
+        gateway = ModelGateway(FastAPI(), world.gateway)
         yield Stage(world, services, await stack.enter_async_context(serve(gateway)), await world.run_token(cap=cap))
         await world.gateway.close()

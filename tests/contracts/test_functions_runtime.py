@@ -30,7 +30,7 @@ from azurefunctions.extensions.http.fastapi import Request, Response
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from functions.asgi import AsgiResponse, WithLifespan
+from functions.asgi import AsgiResponse
 
 app = func.FunctionApp(http_auth_level=func.AuthLevel.ANONYMOUS)
 api = FastAPI()
@@ -75,12 +75,9 @@ async def what_was_seen() -> dict:
     return seen
 
 
-served = WithLifespan(raw)
-
-
 @app.route("events/{*path}", methods=["GET", "POST"])
 async def events(req: Request) -> Response:
-    return AsgiResponse(served)
+    return AsgiResponse(raw)
 
 
 @app.queue_trigger("message", "work", connection="AzureWebJobsStorage")

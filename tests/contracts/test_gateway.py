@@ -2,6 +2,7 @@
 
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ import httpx
 import orjson
 import pytest
 from fastapi import FastAPI
+from starlette.types import Message, Receive, Scope, Send
 
 from functions import llm
+from functions.model_gateway import LARGEST_BODY, ModelGateway
 from shared.adapters.anthropic_upstream import AnthropicUpstream, Patience
 from shared.adapters.jwt_tokens import JwtTokens
 from shared.adapters.provider_credentials import api_key
@@ -63,7 +66,11 @@ async def staging() -> AsyncGenerator[Staging]:
     """Both servers, kept for the module; each stage has a world and a model service's script of its own."""
     app, api, worlds = UpstreamApp(), FastAPI(), list[World]()
     api.include_router(llm.router)
-    async with serve(app) as model_url, serve(llm.ModelGateway(api, lambda: worlds[-1].gateway)) as url:
+
+    async def gateway(scope: Scope, receive: Receive, send: Send) -> None:
+        await ModelGateway(api, worlds[-1].gateway)(scope, receive, send)
+
+    async with serve(app) as model_url, serve(gateway) as url:
 
         @asynccontextmanager
         async def staged(
@@ -211,6 +218,27 @@ class TestRequest:
         assert (refused.status_code, refused.json()["error"]["type"]) == (413, "request_too_large")
         assert len(stage.app.received) == 1
 
+    async def test_nothing_of_a_large_body_is_kept_for_whom_no_key_is_known(self, stage: Stage):
+        """It is read to its end all the same, or they would see no answer but a cut connection."""
+        left, answered = [b"x" * 1024**2] * (LARGEST_BODY // 1024**2), list[Message]()
+
+        async def receive() -> Message:
+            body = bytes(bytearray(left.pop()))  # a copy: what is kept of it takes room
+            return {"type": "http.request", "body": body, "more_body": bool(left)}
+
+        async def send(sent: Message) -> None:
+            answered.append(sent)
+
+        async def nowhere(*_: object) -> None: ...
+
+        scope: Scope = {"type": "http", "method": "POST", "path": "/api/v1/messages", "query_string": b""}
+        tracemalloc.start()
+        await ModelGateway(nowhere, stage.world.gateway)(scope | {"headers": [(b"x-api-key", b"?")]}, receive, send)
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert (answered[0]["status"], left) == (401, [])
+        assert peak < 4 * 1024**2
+
 
 class TestAnswer:
     async def test_compressed_json_passes_as_it_is_and_is_billed(self, stage: Stage):
@@ -315,7 +343,7 @@ class TestOwnErrors:
 
     async def test_what_nobody_foresaw_is_an_api_error_and_says_nothing_of_the_inside(self):
         world = World(Broken())
-        async with serve(llm.ModelGateway(FastAPI(), lambda: world.gateway)) as url, httpx.AsyncClient() as http:
+        async with serve(ModelGateway(FastAPI(), world.gateway)) as url, httpx.AsyncClient() as http:
             headers = {"x-api-key": await world.run_token()}
             answer = await http.post(f"{url}/api/v1/messages", json=ASKED, headers=headers)
         assert (answer.status_code, answer.json()["error"]["type"]) == (500, "api_error")

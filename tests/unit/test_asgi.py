@@ -1,16 +1,12 @@
 """The adapter that lets HTTP functions run our API on the raw connection."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import httpx
-import pytest
 from fastapi import FastAPI, Request
 from starlette.types import Receive, Scope, Send
 
-from functions.asgi import AsgiResponse, WithLifespan
+from functions.asgi import AsgiResponse
 
 
 def worker(app: Any) -> FastAPI:
@@ -79,60 +75,3 @@ class TestAsgiResponse:
         await AsgiResponse(inner)({"type": "http", "method": "GET", "path": "/", "headers": []}, receive, send)
 
         assert received == ["http.disconnect"]
-
-
-def counting(events: list[str], fail: list[bool] | None = None) -> FastAPI:
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[dict[str, Any]]:
-        if fail and fail.pop():
-            raise ValueError("no database")
-        events.append("started")
-        await asyncio.sleep(0)
-        yield {"pool": "open"}
-        events.append("stopped")
-
-    app = FastAPI(lifespan=lifespan)
-
-    @app.get("/api/pool")
-    async def pool(request: Request) -> str:
-        return request.state.pool
-
-    return app
-
-
-class TestWithLifespan:
-    async def test_application_starts_once_for_concurrent_first_requests_and_stops_when_asked(self):
-        events: list[str] = []
-        wrapped = WithLifespan(counting(events))
-
-        async with client(worker(wrapped)) as http:
-            answers = await asyncio.gather(*(http.get("/api/pool") for _ in range(5)))
-            assert [answer.json() for answer in answers] == ["open"] * 5
-            assert events == ["started"]
-            await wrapped.stop()
-            assert events == ["started", "stopped"]
-            assert (await http.get("/api/pool")).json() == "open"
-
-        assert events == ["started", "stopped", "started"]
-        await wrapped.stop()
-
-    async def test_failed_start_fails_the_request_and_is_tried_again_by_the_next(self):
-        events: list[str] = []
-        wrapped = WithLifespan(counting(events, fail=[False, True]))
-
-        async with client(worker(wrapped)) as http:
-            with pytest.raises((RuntimeError, ValueError), match="no database"):
-                await http.get("/api/pool")
-            assert (await http.get("/api/pool")).json() == "open"
-
-        await wrapped.stop()
-        assert events == ["started", "stopped"]
-
-    async def test_application_without_a_lifespan_is_served(self):
-        async def bare(scope: Scope, receive: Receive, send: Send) -> None:
-            if scope["type"] == "http":
-                await send({"type": "http.response.start", "status": 204, "headers": []})
-                await send({"type": "http.response.body", "body": b""})
-
-        async with client(worker(WithLifespan(bare))) as http:
-            assert (await http.get("/")).status_code == 204

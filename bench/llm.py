@@ -13,10 +13,8 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import psutil
-import uvicorn
 
 from bench import llm_peers, llm_wire
 from bench.boards import leave_first_core
@@ -55,14 +53,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a second per case, without the peers that install much")
     parser.add_argument("--only", metavar="TEXT", help="the subjects with TEXT in their name")
-    parser.add_argument("--serve", choices=SERVED, help="serve one end (used by the benchmark itself)")
-    parser.add_argument("--port", type=int)
-    parser.add_argument("--upstream")
-    parser.add_argument("--redis")
     options = parser.parse_args()
-    if options.serve:
-        SERVED[options.serve](options)
-        return
     leave_first_core()
     with tempfile.TemporaryDirectory(prefix="kanban-bench-") as folder:
         report("llm", asyncio.run(_Bench(Path(folder), options.quick, options.only or "").run()))
@@ -76,7 +67,7 @@ class _Bench:
         self._upstream = f"http://127.0.0.1:{self._upstream_port}"
 
     async def run(self) -> list[Row]:
-        argv = _serve("upstream", "--port", str(self._upstream_port))
+        argv = _serve("upstream", str(self._upstream_port))
         async with self._child("upstream", argv, self._upstream_port):
             rows = await self._direct()
             async with self._cloud() as cloud, Client(cloud.api_url) as client:
@@ -97,7 +88,7 @@ class _Bench:
 
         async def ours() -> Subject:
             port = free_port()
-            return Subject(OURS, _serve("ours", "--port", str(port)), port, headers, path, cloud.settings)
+            return Subject(OURS, _serve("ours", str(port)), port, headers, path, cloud.settings)
 
         async def worker() -> Subject:
             port = free_port()
@@ -106,7 +97,7 @@ class _Bench:
 
         async def bare() -> Subject:
             port = free_port()
-            argv = _serve("bare", "--port", str(port), "--upstream", self._upstream, "--redis", cloud.valkey.url)
+            argv = _serve("bare", str(port), self._upstream, cloud.valkey.url)
             return Subject(BARE, argv, port)
 
         def peer(make: Callable[[Path, int, str], Awaitable[Subject]]) -> Callable[[], Awaitable[Subject]]:
@@ -183,8 +174,8 @@ def _rss_mb(pid: int) -> float:
     return sum(each.memory_info().rss for each in (process, *process.children(recursive=True))) / 1024**2
 
 
-def _serve(what: str, *options: str) -> list[str]:
-    return [sys.executable, "-m", "bench.llm", "--serve", what, *options]
+def _serve(what: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "bench.llm_served", what, *arguments]
 
 
 async def _team_key(client: Client, data: Path) -> str:
@@ -192,50 +183,6 @@ async def _team_key(client: Client, data: Path) -> str:
     await client.finished(started["task_id"])
     return (data / "secrets" / f"llm-key-{started['team']['id']}").read_text()
 
-
-def _serve_upstream(options: argparse.Namespace) -> None:
-    asyncio.run(llm_wire.serve_upstream(options.port))
-
-
-def _serve_ours(options: argparse.Namespace) -> None:
-    """The API as the function app serves it, without triggers: what Azure scales for HTTP alone."""
-    from functions.app import create_app
-    from functions.platform import platform
-
-    uvicorn.run(create_app(platform()), port=options.port, log_level="warning", access_log=False)
-
-
-def _serve_bare(options: argparse.Namespace) -> None:
-    """As little as a gateway in Python can do: count a request in Redis, pass it on and back."""
-    import aiohttp
-    import redis.asyncio
-
-    made: list[tuple[aiohttp.ClientSession, Any]] = []
-
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            return
-        if not made:
-            session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), auto_decompress=False)
-            made.append((session, redis.asyncio.from_url(options.redis, max_connections=1000)))
-        session, counters = made[0]
-        content, more = b"", True
-        while more:
-            part = await receive()
-            content, more = content + part.get("body", b""), part.get("more_body", False)
-        await counters.incr("bench")
-        headers = {name.decode(): value.decode() for name, value in scope["headers"] if name != b"host"}
-        async with session.post(options.upstream + scope["path"], data=content, headers=headers) as answer:
-            kind = answer.headers["content-type"].encode()
-            await send({"type": "http.response.start", "status": answer.status, "headers": [(b"content-type", kind)]})
-            async for chunk in answer.content.iter_any():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    uvicorn.run(app, port=options.port, log_level="warning", access_log=False)
-
-
-SERVED = {"upstream": _serve_upstream, "ours": _serve_ours, "bare": _serve_bare}
 
 if __name__ == "__main__":
     main()

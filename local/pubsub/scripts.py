@@ -11,14 +11,15 @@ _DELIVER = """
 -- Returns the node whose doorbell is to be rung, and what it is told: '<cid>:<sequence>', or '<cid>' when full.
 local function deliver(cid, message, most, most_bytes, ttl)
   local connection, mailbox = 'wps:c:' .. cid, 'wps:o:' .. cid
-  local state = redis.call('HMGET', connection, 'node', 'overflow')
+  local state = redis.call('HMGET', connection, 'node', 'overflow', 'seq', 'bytes')
   if not state[1] then return nil end
   if state[2] then return state[1], cid end
-  local sequence = redis.call('HINCRBY', connection, 'seq', 1)
+  local sequence = state[3] + 1
   local entry = sequence .. ':' .. message
-  local size = redis.call('HINCRBY', connection, 'bytes', #entry)
+  local size = state[4] + #entry
+  redis.call('HSET', connection, 'seq', sequence, 'bytes', size)
   local length = redis.call('RPUSH', mailbox, entry)
-  redis.call('EXPIRE', mailbox, ttl)
+  if length == 1 then redis.call('EXPIRE', mailbox, ttl) end -- from then on its connection renews it
   if length > tonumber(most) or size > tonumber(most_bytes) then
     redis.call('HSET', connection, 'overflow', 1)
     redis.call('DEL', mailbox)

@@ -25,12 +25,17 @@ async def test_a_key_is_made_used_limited_and_revoked(visit: Any) -> None:
         dialog = page.get_by_role("dialog")
         await dialog.get_by_label("Name").fill("Build server")
         await dialog.get_by_label("Key: per day").fill("2")
+        await dialog.get_by_label("Who it is for").first.click()
+        for scope in ("The whole team", "The workspace", "The agent of the board"):
+            await expect(page.get_by_role("option", name=scope)).to_be_visible()
+        await page.get_by_role("option", name="Ada Developer").click()
         await look(page, "new-key")
         await dialog.get_by_role("button", name="Create key").click()
         key = (await dialog.get_by_test_id("shown-once").inner_text()).strip()
         await dialog.get_by_role("button", name="Done").click()
         row = page.get_by_role("row").filter(has_text="Build server")
         await expect(row).to_contain_text("$2 per day")
+        await expect(row).to_contain_text("For Ada Developer")
         assert key not in await page.content()
 
         async with httpx.AsyncClient(base_url=f"{ada.cloud.api_url}/api/v1", headers={"x-api-key": key}) as program:

@@ -1,4 +1,4 @@
-import { Alert, Button, Group, Modal, Stack, TagsInput, Text } from "@mantine/core";
+import { Alert, Button, Group, Modal, Select, Stack, TagsInput, Text } from "@mantine/core";
 import { useMutation, useQueryClient } from "@tanstack/react-query";
 import { useState } from "react";
 
@@ -9,6 +9,7 @@ import { NewSecretModal, ShownOnce } from "@/app/ui/NewSecretModal";
 import { notifyDone } from "@/app/ui/notify";
 
 import { changeModelKey, createModelKey, rotateModelKey } from "../api/keys";
+import { useScopes } from "../api/scopes";
 import { BudgetFields, NO_BUDGET, NO_RATES, RateFields } from "./LimitFields";
 
 interface Props {
@@ -18,12 +19,20 @@ interface Props {
 
 export function NewKeyModal({ teamId, onClose }: Props) {
   const cache = useQueryClient();
+  const scopes = useScopes(teamId);
+  const [scopeId, setScopeId] = useState(teamId);
   const [models, setModels] = useState<string[]>([]);
   const [rates, setRates] = useState(NO_RATES);
   const [budget, setBudget] = useState(NO_BUDGET);
   const create = useMutation({
     mutationFn: (named: { name: string; expires_in_days: number | null }) =>
-      createModelKey(teamId, { ...named, models: models.length > 0 ? models : null, rates, budget }),
+      createModelKey(teamId, {
+        ...named,
+        scope: scopes.find(({ scope }) => scope.id === scopeId)?.scope ?? null,
+        models: models.length > 0 ? models : null,
+        rates,
+        budget,
+      }),
     onSuccess: () => cache.invalidateQueries({ queryKey: keys.modelKeys(teamId) }),
   });
   return (
@@ -37,6 +46,14 @@ export function NewKeyModal({ teamId, onClose }: Props) {
       onCreate={create.mutate}
       onClose={onClose}
     >
+      <Select
+        label="Who it is for"
+        description="A person's key is refused when they have left the team."
+        data={scopes.map(({ scope, name }) => ({ value: scope.id, label: name }))}
+        value={scopeId}
+        allowDeselect={false}
+        onChange={(value) => setScopeId(value ?? teamId)}
+      />
       <TagsInput label="Models" description="The only ones it may ask; none for any." value={models} onChange={setModels} />
       <Text fw={600} size="sm">
         Budget

@@ -12,6 +12,7 @@ import { notifyDone, notifyError } from "@/app/ui/notify";
 import { PageHeading } from "@/app/ui/PageHeading";
 
 import { changeModelKey, modelKeysQuery, revokeModelKey } from "../api/keys";
+import { sameScope, useScopes } from "../api/scopes";
 import { KeyLimitsModal, NewKeyModal, RotateModal } from "./KeyModals";
 import { limitsInWords } from "./LimitFields";
 import { TeamLimitsForm } from "./TeamLimitsForm";
@@ -49,6 +50,8 @@ interface TableProps {
 }
 
 function KeyTable({ teamId, found, onDo }: TableProps) {
+  const scopes = useScopes(teamId);
+  const named = ({ scope }: ModelKey) => scopes.find((one) => sameScope(one.scope, scope))?.name ?? scope.id;
   return (
     <Paper withBorder mb="xl">
       <Table.ScrollContainer minWidth={320}>
@@ -72,6 +75,11 @@ function KeyTable({ teamId, found, onDo }: TableProps) {
                     {modelKey.disabled && <Badge color="red">Disabled</Badge>}
                     {modelKey.replaced_by && <Badge color="gray">Rotated</Badge>}
                   </Group>
+                  {modelKey.scope.kind !== "team" && (
+                    <Text size="xs" c="dimmed">
+                      For {named(modelKey)}
+                    </Text>
+                  )}
                   {modelKey.models && (
                     <Text size="xs" c="dimmed">
                       Only {modelKey.models.join(", ")}

@@ -41,11 +41,14 @@ class Report:
         return True
 
     def event(self, data: bytes) -> None:
-        """An event of a stream. Figures of later events replace those of earlier ones."""
-        if b'"content_block_delta"' in data:
+        """An event of a stream. Figures of later events replace those of earlier ones.
+
+        What one is only its type says: a client's stop sequence, which comes back beside the figures, may be any word.
+        """
+        if b'"message_' in data:
+            self._typed(_parsed(data))
+        elif b'"content_block_delta"' in data:
             self._deltas += 1
-        elif b'"message_' in data:
-            self._message_event(_parsed(data))
 
     def shares(self) -> list[Share]:
         if self.empty:
@@ -65,7 +68,7 @@ class Report:
         output = sum(share.tokens.output for share in reported)
         return [*reported, Share(self.model, TokenCounts(output=max(self._deltas - output, 0)))]
 
-    def _message_event(self, event: Json) -> None:
+    def _typed(self, event: Json) -> None:
         match event.get("type"):
             case "message_start":
                 self.message(event.get("message"))
@@ -73,6 +76,8 @@ class Report:
                 self._add(event.get("usage"))
             case "message_stop":
                 self.complete = True
+            case "content_block_delta":
+                self._deltas += 1
             case _:
                 pass
 

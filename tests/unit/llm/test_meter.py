@@ -48,6 +48,14 @@ class TestStream:
         events = stream_events(text=[fake, "\n\ndata: " + fake])
         assert streamed(b"".join(sse(*events)), 11).shares()[0].tokens.output == 12
 
+    @pytest.mark.parametrize("size", [1, 7, 64, 300, 100_000])
+    def test_a_stop_sequence_that_looks_like_a_delta_hides_no_figures(self, size: int):
+        *before, delta, stop = stream_events(output_tokens=50_000)
+        delta |= {"delta": {"stop_reason": "stop_sequence", "stop_sequence": "content_block_delta"}}
+        report = streamed(b"".join(sse(*before, delta, stop)), size)
+        assert report.complete
+        assert report.shares()[0].tokens.output == 50_000
+
     @given(st.lists(st.sampled_from((1, 7, 50, 10_000)), min_size=1), st.booleans())
     def test_deltas_are_counted_however_the_bytes_are_cut(self, sizes: list[int], quoting: bool):
         word = 'a "content_block_delta" of "message_start"' if quoting else "word"

@@ -2,11 +2,14 @@
 
 import json
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from shared.core.errors import BadRequest
 
+_MOST_OUTPUT = 10_000_000
+"""Tokens. No model gives as many, and what so many cost can still be counted."""
 _DECODER = json.JSONDecoder()
 _BLANK = " \t\n\r"
 
@@ -29,8 +32,14 @@ def asked(body: bytes) -> Asked:
     model = fields.get("model") if isinstance(fields, dict) else None
     if not isinstance(model, str) or not model:
         raise BadRequest("model: name the model, for example with GET /api/v1/models.")
-    most = fields.get("max_tokens")
-    return Asked(model, fields.get("stream") is True, max(most, 0) if isinstance(most, int) else 0)
+    return Asked(model, fields.get("stream") is True, _most_output(fields.get("max_tokens")))
+
+
+def _most_output(given: Any) -> int:
+    """64.0 is 64: some services take it as that."""
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return 0
+    return int(min(max(given, 0), _MOST_OUTPUT))
 
 
 def with_model(body: bytes, model: str) -> bytes:

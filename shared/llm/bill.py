@@ -38,6 +38,9 @@ class Bill:
         """A prompt has at most a token per two bytes; what it says may be written to the cache, which is dearer."""
         self.hold = self._hold(Share(model, most), streamed)
 
+    def gave_up(self) -> None:
+        self.given_up += 1
+
     def first_byte(self) -> None:
         if self._first_byte_ms is None:
             self._first_byte_ms = self._elapsed()

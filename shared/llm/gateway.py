@@ -52,9 +52,9 @@ class Gateway:
         await self._books.admit(bill)
         routed: Routed | None = None
         try:
-            routed = await self._router.send(_outgoing(call, wanted), wanted.model)
+            routed = await self._router.send(_outgoing(call, wanted), wanted.model, bill.gave_up)
             incoming = routed.incoming
-            bill.given_up, bill.status = routed.given_up, incoming.status
+            bill.status = incoming.status
             if header(incoming, "content-type").startswith("text/event-stream"):
                 async with aclosing(self._stream(incoming, bill)) as chunks:
                     yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks=chunks)
@@ -65,6 +65,7 @@ class Gateway:
                 bill.status = CLIENT_GONE
         except NoAnswer:
             bill.status = BROKEN_OFF
+            bill.given_up -= 1  # the last of them is what broke off
             raise
         except (asyncio.CancelledError, GeneratorExit):
             if bill.status < 300 and not bill.report.complete:

@@ -73,11 +73,10 @@ class _Lane:
 
 @dataclass(frozen=True, slots=True)
 class Routed:
-    """The answer, who gave it, and how many earlier tries, given up unanswered, may have been billed all the same."""
+    """The answer, and who gave it."""
 
     incoming: Incoming
     target: Target
-    given_up: int = 0
     lane: _Lane | None = None
 
     def close(self, whole: bool | None = None) -> None:
@@ -90,7 +89,6 @@ class _Tries:
     """What has come of a call so far: the last error answer, or the reason there is none."""
 
     def __init__(self) -> None:
-        self.given_up = 0
         self._answer: Routed | None = None
         self._error = Unavailable("No provider was asked.")
         self._waits: list[float] = []
@@ -100,9 +98,14 @@ class _Tries:
         self._waits.append(headers.retry_after(answer.incoming.headers))
 
     def failed(self, error: Unavailable) -> None:
-        if not isinstance(self._error, NoAnswer):
+        if not self.unanswered:
             self._error = error
         self._waits.append(error.retry_after or 0)
+
+    @property
+    def unanswered(self) -> bool:
+        """Whether it was sent in vain."""
+        return isinstance(self._error, NoAnswer)
 
     def wait(self) -> float:
         """The shortest that some target asked for since last time."""
@@ -111,7 +114,7 @@ class _Tries:
 
     def result(self) -> Routed:
         if self._answer:
-            return replace(self._answer, given_up=self.given_up)
+            return self._answer
         raise self._error
 
 
@@ -134,22 +137,23 @@ class Router:
         self._sleep = sleep
         self._random = rng or random.Random()
 
-    async def send(self, request: Outgoing, model: str) -> Routed:
+    async def send(self, request: Outgoing, model: str, gave_up: Callable[[], None] = lambda: None) -> Routed:
         """The first answer that no other target could better: any but 429 and 5xx; else the last of those. Close it.
 
+        `gave_up` is told of each try that was sent and not answered, which may have been billed all the same.
         Raises NotFound for a model without a route, Unavailable where nobody answered. What was sent and not answered
         goes on to the next target only if it asked for a stream, which begins before the model does its work.
         """
         route = self.routes.find(model)
         tries = _Tries()
         for repetition in range(self.routes.retries + 1):
-            if repetition and (tries.given_up or not await self._paused(repetition, tries.wait())):
+            if repetition and (tries.unanswered or not await self._paused(repetition, tries.wait())):
                 break
             for target in self._order(route):
                 try:
                     routed = await self._try(target, _addressed(request, target, model))
                 except NoAnswer as error:
-                    tries.given_up += 1
+                    gave_up()
                     if not request.streamed:
                         raise
                     tries.failed(error)
@@ -157,7 +161,7 @@ class Router:
                     tries.failed(error)
                 else:
                     if routed.lane:
-                        return replace(routed, given_up=tries.given_up) if tries.given_up else routed
+                        return routed
                     tries.answered(routed)
                     log.info("llm.provider_refused", provider=target.provider, status=routed.incoming.status)
         return tries.result()

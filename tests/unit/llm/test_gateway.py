@@ -6,17 +6,19 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.core.errors import BadRequest, PaymentRequired, RateLimited, Unavailable
+from shared.core.errors import BadRequest, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.llm.gateway import Gateway
 from shared.llm.models import Call
+from shared.llm.routes import Provider, Route, Routes, Target
 from shared.llm.sse import PING
-from shared.llm.upstream import NotSent
+from shared.llm.upstream import NoAnswer, NotSent
 from tests.fakes.upstream import FakeUpstream, Script, message, sse, stream_events
 from tests.unit.llm.world import CARD, RUN, TEAM, World, call, read, scripted
 
 SPENT = f"run/{RUN}"
 EVENTS = sse(*stream_events(cache_read_input_tokens=1000, cache_creation_input_tokens=100))
 COST = 10 * 2 + 12 * 10 + 100 + 250
+SILENT = Script()
 
 
 async def ask(gateway: Gateway, request: Call) -> tuple[int, bytes]:
@@ -122,6 +124,50 @@ class TestUsage:
         total = await world.documents.get(f"usage/{TEAM}", "total")
         assert total
         assert total.body["output_tokens"] == 12
+
+
+class TestUnanswered:
+    """Tries that were sent and never answered may have been billed: each is charged a prompt."""
+
+    BODY = orjson.dumps({"model": "fast", "stream": True, "x": "y" * 40_000})
+    PROMPT = 10_000 * 2
+
+    def world(self, *scripts: Script | PlatformError) -> World:
+        fakes = [FakeUpstream([script], silent=script is SILENT) for script in scripts]
+        upstreams = dict(zip("abc", fakes, strict=True))
+        targets = tuple(Target(provider=name, model="claude-sonnet-5-5") for name in upstreams)
+        routes = Routes(providers={name: Provider() for name in upstreams}, models={"fast": Route(targets=targets)})
+        return World(upstreams["a"], routes=routes, others=upstreams)
+
+    async def charged(self, world: World) -> float:
+        (sent,) = await world.recorded()
+        assert await world.spent(SPENT) == sent["charged_micro_usd"]
+        return sent["charged_micro_usd"] / self.PROMPT
+
+    async def test_when_nobody_answers_all_are_charged(self):
+        world = self.world(NoAnswer("silence"), NoAnswer("silence"), NoAnswer("silence"))
+        with pytest.raises(NoAnswer):
+            await ask(world.gateway, call(await world.run_token(), self.BODY))
+        assert await self.charged(world) == pytest.approx(3, abs=0.1)
+
+    async def test_one_that_was_not_sent_is_not(self):
+        world = self.world(NoAnswer("silence"), NotSent("gone"), NoAnswer("silence"))
+        with pytest.raises(NoAnswer):
+            await ask(world.gateway, call(await world.run_token(), self.BODY))
+        assert await self.charged(world) == pytest.approx(2, abs=0.1)
+
+    async def test_nor_is_one_that_answered_with_an_error(self):
+        world = self.world(NoAnswer("silence"), NoAnswer("silence"), Script.json({}, 529))
+        assert (await ask(world.gateway, call(await world.run_token(), self.BODY)))[0] == 529
+        assert await self.charged(world) == pytest.approx(2, abs=0.1)
+
+    async def test_leaving_during_the_third_charges_three(self):
+        world = self.world(NoAnswer("silence"), NoAnswer("silence"), SILENT)
+        work = asyncio.create_task(ask(world.gateway, call(await world.run_token(), self.BODY)))
+        await asyncio.sleep(0.02)
+        work.cancel()
+        await asyncio.wait({work})
+        assert await self.charged(world) == pytest.approx(3, abs=0.1)
 
 
 class TestCap:

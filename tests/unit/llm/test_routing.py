@@ -53,7 +53,8 @@ class Stage:
     async def ask(self, streamed: bool = False) -> tuple[str, int, int]:
         """Who answered, with what status, after how many tries that were given up."""
         body = b'{"model": "fast", "messages": []}'
-        routed = await self.router.send(Outgoing("POST", "/v1/messages", "", (), body, streamed), "fast")
+        request, given_up = Outgoing("POST", "/v1/messages", "", (), body, streamed), list[None]()
+        routed = await self.router.send(request, "fast", lambda: given_up.append(None))
         whole: bool | None = None
         try:
             await read_whole(routed.incoming)
@@ -63,7 +64,7 @@ class Stage:
             raise
         finally:
             routed.close(whole)
-        return routed.target.provider, routed.incoming.status, routed.given_up
+        return routed.target.provider, routed.incoming.status, len(given_up)
 
     @property
     def asked(self) -> str:

@@ -149,7 +149,8 @@ class Response:
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         self._chunks.clear()
         if self._paused:
-            self._paused = False
+            self._paused, self._silent = False, False
+            self._heard = self._loop.time()  # the silence was ours
             self._connection.transport.resume_reading()
         return data
 

@@ -213,6 +213,18 @@ class TestAnswer:
             assert len(await whole(response)) == size
             response.close()
 
+    async def test_a_reader_that_falls_behind_does_not_make_the_server_silent(self):
+        size = 10 * 1024 * 1024
+        server = Server(HEAD + b"content-length: %d\r\n\r\n" % (size + 1), 0.05, b"a", 0.05, b"x" * size)
+        async with serving(server) as origin:
+            response, read = await ask(origin), 0
+            assert await response.read(0.4) == b"a"
+            await asyncio.sleep(1)
+            while piece := await response.read(0.4):
+                read += len(piece)
+            response.close()
+        assert read == size
+
 
 class TestConnections:
     async def test_each_call_under_way_has_its_own_and_they_are_used_again(self):

@@ -12,6 +12,8 @@ from shared.llm.sse import Splitter
 
 _APART = ("compaction", "advisor_message")
 """Iterations whose tokens are not part of the top-level figures."""
+_FRAME = len(b"event: content_block_delta\ndata: \n\n")
+_EMPTY = len(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}')
 
 
 class Report:
@@ -21,7 +23,8 @@ class Report:
         self.model = model
         self.complete = False
         self._usage: Json = {}
-        self._deltas = 0
+        self._deltas = self._deltas_size = 0
+        """Pieces of content since the last figures, and their bytes."""
 
     @property
     def empty(self) -> bool:
@@ -34,10 +37,12 @@ class Report:
             self._add(message.get("usage"))
 
     def told_nothing_of_usage(self, events: bytes) -> bool:
-        """Whether whole events are among those that come most, which only have to be counted."""
-        if b'"message_' in events:
+        """Whether whole events are all of the kind that comes most, and only has to be counted."""
+        deltas = events.count(b'"content_block_delta"')
+        if deltas != events.count(b"\n\n") or b'"message_' in events:
             return False
-        self._deltas += events.count(b'"content_block_delta"')
+        self._deltas += deltas
+        self._deltas_size += len(events)
         return True
 
     def event(self, data: bytes) -> None:
@@ -46,9 +51,14 @@ class Report:
         What one is only its type says: a client's stop sequence, which comes back beside the figures, may be any word.
         """
         if b'"message_' in data:
-            self._typed(_parsed(data))
-        elif b'"content_block_delta"' in data:
+            event = _parsed(data)
+            self._message_event(event)
+            is_delta = event.get("type") == "content_block_delta"
+        else:
+            is_delta = b'"content_block_delta"' in data
+        if is_delta:
             self._deltas += 1
+            self._deltas_size += len(data) + _FRAME
 
     def shares(self) -> list[Share]:
         if self.empty:
@@ -62,22 +72,24 @@ class Report:
     def at_least(self, body_size: int) -> list[Share]:
         """For a cap, when the answer broke off: figures not reported are taken as some, never as none.
 
-        A token per streamed delta; before any report, a prompt token per four bytes of the request.
+        A token per streamed delta, or per four bytes of them where that is more; before any report, a prompt token
+        per four bytes of the request.
         """
         reported = self.shares() or [Share(self.model, TokenCounts(input=body_size // 4))]
         output = sum(share.tokens.output for share in reported)
-        return [*reported, Share(self.model, TokenCounts(output=max(self._deltas - output, 0)))]
+        streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
+        return [*reported, Share(self.model, TokenCounts(output=max(streamed - output, 0)))]
 
-    def _typed(self, event: Json) -> None:
+    def _message_event(self, event: Json) -> None:
         match event.get("type"):
             case "message_start":
                 self.message(event.get("message"))
             case "message_delta":
                 self._add(event.get("usage"))
+                if _count(event.get("usage"), "output_tokens"):
+                    self._deltas = self._deltas_size = 0
             case "message_stop":
                 self.complete = True
-            case "content_block_delta":
-                self._deltas += 1
             case _:
                 pass
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from shared.core.errors import Unavailable
 from shared.llm.meter import Meter, Report
 from shared.llm.models import Share, TokenCounts
-from tests.fakes.upstream import message, sse, stream_events
+from tests.fakes.upstream import message, sse, stream_events, tool_use_events
 
 CACHED = {
     "cache_read_input_tokens": 500,
@@ -56,9 +56,11 @@ class TestStream:
         assert report.complete
         assert report.shares()[0].tokens.output == 50_000
 
-    @given(st.lists(st.sampled_from((1, 7, 50, 10_000)), min_size=1), st.booleans())
-    def test_deltas_are_counted_however_the_bytes_are_cut(self, sizes: list[int], quoting: bool):
-        word = 'a "content_block_delta" of "message_start"' if quoting else "word"
+    @given(
+        st.lists(st.sampled_from((1, 7, 50, 114, 119, 200, 10_000)), min_size=1),
+        st.sampled_from(("word", 'a "content_block_delta" of "message_start"', "some longer text: " * 20)),
+    )
+    def test_deltas_are_counted_however_the_bytes_are_cut(self, sizes: list[int], word: str):
         text = b"".join(sse(*stream_events([word] * 20)[:-2]))
         whole, cut = Report("m"), Report("m")
         Meter(whole, "", streamed=True).feed(text)
@@ -69,7 +71,31 @@ class TestStream:
             meter.feed(text[at : at + size])
             at += size
         assert cut.at_least(0) == whole.at_least(0)
-        assert sum(share.tokens.output for share in whole.at_least(0)) == 20
+        written = orjson.dumps(word).decode()[1:-1]
+        assert sum(share.tokens.output for share in whole.at_least(0)) == max(20, 20 * len(written) // 4)
+
+    @pytest.mark.parametrize("size", [1, 300, 100_000])
+    def test_a_large_delta_is_charged_by_its_size(self, size: int):
+        events = tool_use_events("write", {})[:2]
+        piece = {"type": "input_json_delta", "partial_json": "x" * 12_000}
+        report = streamed(b"".join(sse(*events, {"type": "content_block_delta", "index": 0, "delta": piece})), size)
+        assert 3000 <= sum(share.tokens.output for share in report.at_least(0)) <= 3010
+
+    @pytest.mark.parametrize("size", [1, 300, 100_000])
+    def test_what_a_search_found_is_no_output(self, size: int):
+        start, *_ = stream_events()
+        found = {"type": "web_search_tool_result", "content": [{"encrypted_content": "x" * 12_000}]}
+        block = {"type": "content_block_start", "index": 1, "content_block": found}
+        piece = {"type": "text_delta", "text": "Well"}
+        report = streamed(
+            b"".join(sse(start, block, {"type": "content_block_delta", "index": 2, "delta": piece})), size
+        )
+        assert sum(share.tokens.output for share in report.at_least(0)) == 1
+
+    def test_when_the_figures_are_there_nothing_is_guessed(self):
+        report = streamed(b"".join(sse(*stream_events(["word" * 1000])[:-1])), 1000)
+        assert not report.complete
+        assert sum(share.tokens.output for share in report.at_least(0)) == 12
 
     def test_a_stream_cut_in_the_middle_charges_at_least_its_deltas(self):
         report = streamed(b"".join(sse(*stream_events(text=["a"] * 40))[:42]), 99)

@@ -21,6 +21,8 @@ from shared.llm.upstream import Headers
 _HEAD_LIMIT = 64 * 1024
 _BUFFERED = 256 * 1024
 """Bytes of a body that wait for their reader before the connection is told to pause."""
+_READ_ANYWAY = 64 * 1024
+"""Bytes of a request: of a longer one, a server that refuses it may have left the rest unread."""
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _LINE_BREAK = re.compile(r"[\x00\r\n]")
 
@@ -104,10 +106,10 @@ class Origin:
 class Response:
     """`status`, `headers` (names in lower case) and, in pieces, the body."""
 
-    def __init__(self, connection: _Connection) -> None:
+    def __init__(self, connection: _Connection, request_size: int) -> None:
         self.status = 0
         self.headers: list[tuple[str, str]] = []
-        self._connection = connection
+        self._connection, self._request_size = connection, request_size
         self._parser = HttpResponseParser(self)
         self._head_size = 0
         self._begun = self._whole = self._until_end = self._reusable = self._paused = self._closed = False
@@ -215,7 +217,8 @@ class Response:
     def on_message_complete(self) -> None:
         if self._begun and not self._whole:
             self._whole = True
-            self._reusable = self._parser.should_keep_alive()
+            read = self.status < 300 or self._request_size <= _READ_ANYWAY
+            self._reusable = read and self._parser.should_keep_alive()
 
     # -- waiting --------------------------------------------------------------------------------
 
@@ -254,7 +257,7 @@ class _Connection(asyncio.Protocol):
     def send(self, request: bytes) -> Response:
         if self._expiry:
             self._expiry.cancel()
-        self._response = response = Response(self)
+        self._response = response = Response(self, len(request))
         self.transport.write(request)
         return response
 

@@ -16,14 +16,18 @@ type Pieces = tuple[bytes | float, ...]
 """Bytes to send one after the other, and seconds to wait."""
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+BUSY = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
 class Server:
-    """Answers request after request of a connection with `pieces`; then hangs up, where `hangs_up`."""
+    """Answers request after request of a connection with `pieces`; then hangs up, where `hangs_up`.
 
-    def __init__(self, *pieces: bytes | float, hangs_up: bool = False) -> None:
-        self.pieces, self.hangs_up = pieces, hangs_up
+    `hasty`: it reads no bodies.
+    """
+
+    def __init__(self, *pieces: bytes | float, hangs_up: bool = False, hasty: bool = False) -> None:
+        self.pieces, self.hangs_up, self.hasty = pieces, hangs_up, hasty
         self.connections = 0
         self.requests: list[bytes] = []
         self.left = asyncio.Event()
@@ -54,6 +58,8 @@ class Server:
             head = await reader.readuntil(b"\r\n\r\n")
         except asyncio.IncompleteReadError:
             return False
+        if self.hasty:
+            return True
         length = next((int(line[16:]) for line in head.split(b"\r\n") if line.startswith(b"content-length: ")), 0)
         self.requests.append(head + await reader.readexactly(length))
         return True
@@ -75,6 +81,15 @@ async def closing(origin: Origin) -> AsyncGenerator[Origin]:
         yield origin
     finally:
         await origin.close()
+
+
+def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
+    """A server's, and that of a client who trusts it."""
+    authority = trustme.CA()
+    served, trusted = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
+    authority.issue_cert("127.0.0.1").configure_cert(served)
+    authority.configure_trust(trusted)
+    return served, trusted
 
 
 async def ask(origin: Origin, body: bytes = b"{}") -> Response:
@@ -260,6 +275,27 @@ class TestConnections:
                 await asyncio.sleep(0.15)
         assert server.connections == 2
 
+    @pytest.mark.parametrize("tls", [False, True])
+    @pytest.mark.parametrize("megabytes", [1, 12])
+    async def test_one_that_refused_what_it_did_not_read_is_not_used(
+        self, tls: bool, megabytes: int, monkeypatch: pytest.MonkeyPatch
+    ):
+        server, (served, trusted) = Server(BUSY, 30.0, hasty=True), contexts()
+        monkeypatch.setattr(http_client, "_tls", lambda: trusted)
+        async with serving(server, served if tls else None) as origin:
+            for _ in range(2):
+                response = await ask(origin, b"x" * megabytes * 1024 * 1024)
+                assert (response.status, await whole(response)) == (429, b"")
+                response.close()
+        assert server.connections == 2
+
+    async def test_one_that_refused_a_small_request_is_used_again(self):
+        server = Server(BUSY)
+        async with serving(server) as origin:
+            for _ in range(2):
+                assert await answer(origin) == (429, b"")
+        assert server.connections == 1
+
     async def test_an_idle_one_ends_after_a_while(self):
         server = Server(OK)
         async with serving(server), closing(Origin(server.url, kept_seconds=0.1)) as origin:
@@ -285,10 +321,7 @@ class TestConnections:
             await asyncio.wait_for(server.left.wait(), 5)
 
     async def test_tls_is_used_and_checked(self, monkeypatch: pytest.MonkeyPatch):
-        authority, server = trustme.CA(), Server(OK)
-        served, trusted = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH), ssl.create_default_context()
-        authority.issue_cert("127.0.0.1").configure_cert(served)
-        authority.configure_trust(trusted)
+        server, (served, trusted) = Server(OK), contexts()
         async with serving(server, served) as origin:
             with pytest.raises(NotConnected, match="CERTIFICATE_VERIFY_FAILED"):
                 await ask(origin)

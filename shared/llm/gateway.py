@@ -125,9 +125,9 @@ class Gateway:
     async def _stream(self, incoming: Incoming, bill: Bill) -> AsyncGenerator[bytes]:
         """Settles before the end is passed on, so that a client's next call meets the raised count."""
         encoding = header(incoming, "content-encoding")
-        meter = Meter(bill.report, encoding, streamed=True)
         events = None if encoding else Events()
         try:
+            meter = Meter(bill.report, encoding, streamed=True)
             while (chunk := await incoming.read(self._ping_seconds)) != b"":
                 if chunk is None:
                     if events:
@@ -152,11 +152,11 @@ class Gateway:
             yield errors.event(error)
 
     async def _whole(self, incoming: Incoming, bill: Bill) -> bytes:
-        meter = Meter(bill.report, header(incoming, "content-encoding"), streamed=False)
         try:
             body = await whole(incoming)
             bill.first_byte()
             if incoming.status < 300:
+                meter = Meter(bill.report, header(incoming, "content-encoding"), streamed=False)
                 meter.feed(body)
                 meter.end()
         except Unavailable:

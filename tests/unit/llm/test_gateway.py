@@ -115,6 +115,21 @@ class TestUsage:
         await ask(world.gateway, call(await world.run_token()))
         assert await world.spent(SPENT) > 0
 
+    @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
+    async def test_an_answer_that_cannot_be_read_is_one_that_broke_off(self, kind: str):
+        world, upstream = scripted(Script(200, [("content-type", kind), ("content-encoding", "br")], [b"x"]))
+        with pytest.raises(Unavailable, match="not asked for: br"):
+            await ask(world.gateway, call(await world.run_token()))
+        assert upstream.ended == 1
+        assert [sent["status"] for sent in await world.recorded()] == [502]
+        assert await world.spent(SPENT) > 0
+
+    async def test_an_error_passes_in_any_encoding(self):
+        headers = [("content-type", "application/json"), ("content-encoding", "br")]
+        world, _ = scripted(Script(400, headers, [b"x"]))
+        assert await ask(world.gateway, call(await world.run_token())) == (400, b"x")
+        assert await world.spent(SPENT) == 0
+
     async def test_with_the_queue_down_usage_is_recorded_at_once(self):
         world, _ = scripted()
         token = await world.run_token()

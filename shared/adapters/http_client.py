@@ -18,7 +18,8 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from shared.llm.upstream import Headers
 
-_HEAD_LIMIT = 64 * 1024
+_BODILESS = 64 * 1024
+"""Bytes that may come without any of a body among them: a head, or what stands between a body's pieces and behind."""
 _BUFFERED = 256 * 1024
 """Bytes of a body that wait for their reader before the connection is told to pause."""
 _READ_ANYWAY = 64 * 1024
@@ -111,7 +112,7 @@ class Response:
         self.headers: list[tuple[str, str]] = []
         self._connection, self._request_size = connection, request_size
         self._parser = HttpResponseParser(self)
-        self._head_size = 0
+        self._bodiless = 0
         self._begun = self._whole = self._until_end = self._reusable = self._paused = self._closed = False
         self._error: BrokenOff | None = None
         self._chunks: list[bytes] = []
@@ -168,6 +169,10 @@ class Response:
 
     def feed(self, data: bytes) -> None:
         self._heard, self._silent = self._loop.time(), False
+        if self._bodiless > _BODILESS:
+            self.fail("over 64 KB that are no body")
+            return
+        self._bodiless += len(data)
         try:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
@@ -193,12 +198,9 @@ class Response:
 
     def on_message_begin(self) -> None:
         if self._whole:
-            self._reusable = False
+            raise BrokenOff("an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self._head_size += len(name) + len(value)
-        if self._head_size > _HEAD_LIMIT:
-            raise BrokenOff("a head over 64 KB")
         if not self._begun:  # else it is a trailer
             self.headers.append((name.decode("latin-1").lower(), value.decode("latin-1").rstrip(" \t")))
 
@@ -209,13 +211,14 @@ class Response:
             return
         names = {name for name, _ in self.headers}
         self._until_end = "content-length" not in names and "transfer-encoding" not in names
-        self._begun = True
+        self._begun, self._bodiless = True, 0
 
     def on_body(self, data: bytes) -> None:
+        self._bodiless = 0
         self._chunks.append(data)
 
     def on_message_complete(self) -> None:
-        if self._begun and not self._whole:
+        if self._begun:
             self._whole = True
             read = self.status < 300 or self._request_size <= _READ_ANYWAY
             self._reusable = read and self._parser.should_keep_alive()

@@ -266,7 +266,7 @@ class TestConnections:
                 assert await answer(origin) == (200, b"ok")
         assert server.connections == 2
 
-    @pytest.mark.parametrize("more", [(b"HTTP/1.1 200 OK\r\n",), (0.05, b"HTTP/1.1 200 OK\r\n")])
+    @pytest.mark.parametrize("more", [(OK,), (0.05, OK), (HEAD,), (0.05, HEAD)])
     async def test_one_that_says_more_than_it_was_asked_is_not_used(self, more: Pieces):
         server = Server(OK, *more)
         async with serving(server) as origin:
@@ -355,13 +355,39 @@ class TestFailure:
             (HEAD + b"content-length: nonsense\r\n\r\n",),
             (HEAD + b"content-length: 2\r\ncontent-length: 3\r\n\r\nab",),
             (b"HTTP/1.1 101 Switching Protocols\r\nupgrade: x\r\nconnection: upgrade\r\n\r\n",),
-            (HEAD + b"".join(b"x-%d: %b\r\n" % (place, b"x" * 1000) for place in range(100)),),
         ],
     )
     async def test_before_an_answer_it_is_told(self, pieces: Pieces):
         async with serving(Server(*pieces, hangs_up=True)) as origin:
             with pytest.raises(BrokenOff):
                 await asyncio.wait_for(ask(origin), 5)
+
+    @pytest.mark.parametrize(
+        ("begin", "more"),
+        [
+            (HEAD, b"x-a: 1\r\n"),
+            (HEAD + b"x-a: ", b"x"),
+            (HEAD + b"x-", b"x"),
+            (b"HTTP/1.1 200 ", b"x"),
+            (b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
+        ],
+    )
+    async def test_a_head_without_an_end_is_not_waited_for(self, begin: bytes, more: bytes):
+        async with serving(Server(begin, *[more * 1000, 0.001] * 1000)) as origin:
+            with pytest.raises(BrokenOff, match="over 64 KB"):
+                await asyncio.wait_for(ask(origin), 5)
+
+    @pytest.mark.parametrize(
+        ("begin", "more"), [(b"1;x=", b"x"), (b"0\r\nx-a: ", b"x"), (b"0\r\n", b"x-a: 1\r\n"), (b"0\r\nx-", b"x")]
+    )
+    async def test_nor_is_the_next_piece_of_a_body_or_a_trailer(self, begin: bytes, more: bytes):
+        chunked = HEAD + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n"
+        async with serving(Server(chunked, begin, *[more * 1000, 0.001] * 1000)) as origin:
+            response = await ask(origin)
+            assert await response.read(10) == b"ab"
+            with pytest.raises(BrokenOff, match="over 64 KB"):
+                await asyncio.wait_for(response.read(10), 5)
+            response.close()
 
     @pytest.mark.parametrize(
         "body",

@@ -18,7 +18,17 @@ class Bill:
     """`model` is what it is priced as until an answer names its own."""
 
     def __init__(
-        self, caller: Caller, call: Call, model: str, max_tokens: int, clock: Clock, *, streamed: bool = False
+        self,
+        caller: Caller,
+        call: Call,
+        model: str,
+        max_tokens: int,
+        clock: Clock,
+        *,
+        streamed: bool = False,
+        web_searches: int = 0,
+        fast: bool = False,
+        us_only: bool = False,
     ) -> None:
         self.id = ids.sortable()
         self.caller = caller
@@ -34,9 +44,10 @@ class Bill:
         self._began = clock.now()
         self._time = iso(self._began)
         self._first_byte_ms: int | None = None
-        most = TokenCounts(input=self._body_size // 2, output=max_tokens)
+        self._prompt = Share(model, TokenCounts(input=self._body_size // 4), fast, us_only)
+        most = TokenCounts(input=self._body_size // 2, output=max_tokens, web_searches=web_searches)
         """A prompt has at most a token per two bytes; what it says may be written to the cache, which is dearer."""
-        self.hold = self._hold(Share(model, most), streamed)
+        self.hold = self._hold(Share(model, most, fast, us_only), streamed)
 
     def gave_up(self) -> None:
         self.given_up += 1
@@ -70,7 +81,7 @@ class Bill:
         return Settle(self.hold, used, self.periods, orjson.dumps(record).decode()), record
 
     def _hold(self, most: Share, streamed: bool) -> Hold:
-        estimate = self._body_size // 4
+        estimate = self._prompt.tokens.input
         amounts = Amounts(budget_micro_usd([most], self._began.date()), estimate, streams=int(streamed))
         figures = {
             "input_tokens": estimate,
@@ -86,9 +97,8 @@ class Bill:
         """Never less than was reported, and never nothing for what broke off."""
         known = self.report.complete and not self.report.empty
         answered = paid_for(self.status)
-        shares = self.report.shares() if known or not answered else self.report.at_least(self._body_size)
-        prompt = Share(self.report.model, TokenCounts(input=self._body_size // 4))
-        return budget_micro_usd([*shares, *[prompt] * self.given_up], self._began.date())
+        shares = self.report.shares() if known or not answered else self.report.at_least(self._prompt)
+        return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._began.date())
 
     def _record(self) -> Json:
         return self._figures(self.report.shares()) | {"charged_micro_usd": self._charged() if self.due else 0}

@@ -7,20 +7,30 @@ from typing import Any
 import orjson
 
 from shared.core.errors import BadRequest
+from shared.core.ports import Json
 
 _MOST_OUTPUT = 10_000_000
 """Tokens. No model gives as many, and what so many cost can still be counted."""
+_MOST_SEARCHES = 1000
+_SEARCHES = 10
+"""Where a request sets no limit: the service ends a turn after so many rounds of its own tools."""
 _DECODER = json.JSONDecoder()
 _BLANK = " \t\n\r"
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`max_tokens` is 0 where none, or nonsense, was given: that is between the client and the model service."""
+    """`max_tokens` is 0 where none, or nonsense, was given: that is between the client and the model service.
+
+    `fast`, `us_only` and `web_searches`, of which it may make so many, cost more.
+    """
 
     model: str
-    streamed: bool
-    max_tokens: int
+    streamed: bool = False
+    max_tokens: int = 0
+    fast: bool = False
+    us_only: bool = False
+    web_searches: int = 0
 
 
 def asked(body: bytes) -> Asked:
@@ -32,7 +42,14 @@ def asked(body: bytes) -> Asked:
     model = fields.get("model") if isinstance(fields, dict) else None
     if not isinstance(model, str) or not model:
         raise BadRequest("model: name the model, for example with GET /api/v1/models.")
-    return Asked(model, fields.get("stream") is True, _most_output(fields.get("max_tokens")))
+    return Asked(
+        model,
+        fields.get("stream") is True,
+        _most_output(fields.get("max_tokens")),
+        fields.get("speed") == "fast",
+        fields.get("inference_geo") == "us",
+        _most_searches(fields.get("tools")),
+    )
 
 
 def _most_output(given: Any) -> int:
@@ -40,6 +57,18 @@ def _most_output(given: Any) -> int:
     if isinstance(given, bool) or not isinstance(given, int | float):
         return 0
     return int(min(max(given, 0), _MOST_OUTPUT))
+
+
+def _most_searches(tools: Any) -> int:
+    if not isinstance(tools, list):
+        return 0
+    typed = [tool for tool in tools if isinstance(tool, dict) and "type" in tool]
+    return min(sum(_uses(tool) for tool in typed if str(tool["type"]).startswith("web_search")), _MOST_SEARCHES)
+
+
+def _uses(tool: Json) -> int:
+    most = tool.get("max_uses")
+    return max(most, 0) if isinstance(most, int) else _SEARCHES
 
 
 def with_model(body: bytes, model: str) -> bytes:

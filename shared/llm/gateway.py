@@ -16,7 +16,7 @@ from shared.llm.body import Asked, asked
 from shared.llm.books import Books
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter
-from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
+from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Caller, Share, TokenCounts
 from shared.llm.prices import budget_micro_usd
 from shared.llm.routing import Routed, Router, whole
 from shared.llm.sse import PING, Events
@@ -48,7 +48,7 @@ class Gateway:
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
         caller.check_model(wanted.model)
-        bill = Bill(caller, call, self._dearest(wanted.model), wanted.max_tokens, self._clock, streamed=wanted.streamed)
+        bill = self._bill(caller, call, wanted)
         await self._books.admit(bill)
         routed: Routed | None = None
         try:
@@ -113,14 +113,27 @@ class Gateway:
         await self._books.close()
         await self._router.close()
 
-    def _dearest(self, model: str) -> str:
-        """Whichever target answers, no more than was held is spent."""
-        names = self._router.routes.find(model).names(model)
-        return names[0] if len(names) == 1 else max(names, key=self._price)
+    def _bill(self, caller: Caller, call: Call, wanted: Asked) -> Bill:
+        return Bill(
+            caller,
+            call,
+            self._dearest(wanted),
+            wanted.max_tokens,
+            self._clock,
+            streamed=wanted.streamed,
+            web_searches=wanted.web_searches,
+            fast=wanted.fast,
+            us_only=wanted.us_only,
+        )
 
-    def _price(self, model: str) -> int:
+    def _dearest(self, wanted: Asked) -> str:
+        """Whichever target answers, no more than was held is spent."""
+        names = self._router.routes.find(wanted.model).names(wanted.model)
+        return names[0] if len(names) == 1 else max(names, key=lambda name: self._price(name, wanted.fast))
+
+    def _price(self, model: str, fast: bool) -> int:
         million = TokenCounts(input=1_000_000, output=1_000_000)
-        return budget_micro_usd([Share(model, million)], self._clock.now().date())
+        return budget_micro_usd([Share(model, million, fast)], self._clock.now().date())
 
     async def _stream(self, incoming: Incoming, bill: Bill) -> AsyncGenerator[bytes]:
         """Settles before the end is passed on, so that a client's next call meets the raised count."""

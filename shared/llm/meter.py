@@ -1,6 +1,7 @@
 """Reads what an answer used, from a copy of its bytes; the answer itself passes untouched."""
 
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -69,16 +70,15 @@ class Report:
             *(self._share(str(entry.get("model") or self.model), entry) for entry in apart),
         ]
 
-    def at_least(self, body_size: int) -> list[Share]:
+    def at_least(self, prompt: Share) -> list[Share]:
         """For a cap, when the answer broke off: figures not reported are taken as some, never as none.
 
-        A token per streamed delta, or per four bytes of them where that is more; before any report, a prompt token
-        per four bytes of the request.
+        A token per streamed delta, or per four bytes of them where that is more; before any report, `prompt`.
         """
-        reported = self.shares() or [Share(self.model, TokenCounts(input=body_size // 4))]
+        reported = self.shares() or [prompt]
         output = sum(share.tokens.output for share in reported)
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
-        return [*reported, Share(self.model, TokenCounts(output=max(streamed - output, 0)))]
+        return [*reported, replace(reported[0], tokens=TokenCounts(output=max(streamed - output, 0)))]
 
     def _message_event(self, event: Json) -> None:
         match event.get("type"):

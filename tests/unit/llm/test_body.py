@@ -46,6 +46,24 @@ class TestAsked:
     def test_no_more_output_is_held_than_can_be_counted(self, digits: str):
         assert asked(b'{"model": "m", "max_tokens": %b}' % digits.encode()).max_tokens == 10_000_000
 
+    def test_what_makes_it_dearer(self):
+        assert asked(b'{"model": "m", "speed": "fast", "inference_geo": "us"}') == Asked("m", fast=True, us_only=True)
+        assert asked(b'{"model": "m", "speed": "standard", "inference_geo": "global"}') == Asked("m")
+
+    @pytest.mark.parametrize(
+        ("tools", "searches"),
+        [
+            ([{"type": "web_search_20250305", "max_uses": 3}, {"name": "web_search"}, {"type": "custom"}], 3),
+            ([{"type": "web_search_20260209"}], 10),
+            ([{"type": "web_search_20260209", "max_uses": None}], 10),
+            ([{"type": "web_search_20260209", "max_uses": 10**15}] * 2, 1000),
+            ([{"type": ["web_search"]}, "web_search", None], 0),
+            ({"type": "web_search_20260209"}, 0),
+        ],
+    )
+    def test_how_often_it_may_search_the_web(self, tools: Any, searches: int):
+        assert asked(orjson.dumps({"model": "m", "tools": tools})) == Asked("m", web_searches=searches)
+
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}', b"\xff"])
     def test_a_body_without_a_model_is_refused(self, body: bytes):
         with pytest.raises(BadRequest):

@@ -209,6 +209,31 @@ class TestCap:
         with pytest.raises(PaymentRequired):
             await ask(world.gateway, call(token, body))
 
+    @pytest.mark.parametrize(
+        ("asked", "times", "more"),
+        [
+            ({"speed": "fast"}, 6, 0),
+            ({"inference_geo": "us"}, 1.1, 0),
+            ({"tools": [{"type": "web_search_20250305", "name": "web_search", "max_uses": 3}]}, 1, 30_000),
+        ],
+    )
+    async def test_what_makes_a_call_dearer_is_held_too(self, asked: dict[str, Any], times: float, more: int):
+        held: list[int] = []
+        for field in (asked, {"metadata": asked}):
+            world, _ = scripted(Script.stream(*EVENTS))
+            body = orjson.dumps({"model": "claude-sonnet-5-5", "max_tokens": 10_000} | field)
+            async with world.gateway.messages(call(await world.run_token(), body)):
+                held.append(world.ledger.subjects[SPENT].held)
+        assert held[0] == pytest.approx(held[1] * times + more, rel=0.01)
+
+    async def test_a_dearer_mode_is_charged_where_nothing_was_reported(self):
+        for speed, cost in (("standard", 2000), ("fast", 12_000)):
+            world, _ = scripted(NoAnswer("silence"))
+            body = orjson.dumps({"model": "claude-sonnet-5-5", "speed": speed, "x": "y" * 4000})
+            with pytest.raises(NoAnswer):
+                await ask(world.gateway, call(await world.run_token(), body))
+            assert await world.spent(SPENT) == pytest.approx(cost, rel=0.02)
+
     async def test_calls_at_once_are_let_through_while_there_is_room(self):
         world, upstream = scripted(Script.stream(0.05, *EVENTS))
         token, body = await world.run_token(), b'{"model": "claude-sonnet-5-5", "max_tokens": 12}'

@@ -11,6 +11,7 @@ from shared.llm.meter import Meter, Report
 from shared.llm.models import Share, TokenCounts
 from tests.fakes.upstream import message, sse, stream_events, tool_use_events
 
+UNKNOWN = Share("asked", TokenCounts())
 CACHED = {
     "cache_read_input_tokens": 500,
     "cache_creation_input_tokens": 30,
@@ -70,16 +71,16 @@ class TestStream:
                 break
             meter.feed(text[at : at + size])
             at += size
-        assert cut.at_least(0) == whole.at_least(0)
+        assert cut.at_least(UNKNOWN) == whole.at_least(UNKNOWN)
         written = orjson.dumps(word).decode()[1:-1]
-        assert sum(share.tokens.output for share in whole.at_least(0)) == max(20, 20 * len(written) // 4)
+        assert sum(share.tokens.output for share in whole.at_least(UNKNOWN)) == max(20, 20 * len(written) // 4)
 
     @pytest.mark.parametrize("size", [1, 300, 100_000])
     def test_a_large_delta_is_charged_by_its_size(self, size: int):
         events = tool_use_events("write", {})[:2]
         piece = {"type": "input_json_delta", "partial_json": "x" * 12_000}
         report = streamed(b"".join(sse(*events, {"type": "content_block_delta", "index": 0, "delta": piece})), size)
-        assert 3000 <= sum(share.tokens.output for share in report.at_least(0)) <= 3010
+        assert 3000 <= sum(share.tokens.output for share in report.at_least(UNKNOWN)) <= 3010
 
     @pytest.mark.parametrize("size", [1, 300, 100_000])
     def test_what_a_search_found_is_no_output(self, size: int):
@@ -90,21 +91,26 @@ class TestStream:
         report = streamed(
             b"".join(sse(start, block, {"type": "content_block_delta", "index": 2, "delta": piece})), size
         )
-        assert sum(share.tokens.output for share in report.at_least(0)) == 1
+        assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 1
 
     def test_when_the_figures_are_there_nothing_is_guessed(self):
         report = streamed(b"".join(sse(*stream_events(["word" * 1000])[:-1])), 1000)
         assert not report.complete
-        assert sum(share.tokens.output for share in report.at_least(0)) == 12
+        assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 12
 
     def test_a_stream_cut_in_the_middle_charges_at_least_its_deltas(self):
         report = streamed(b"".join(sse(*stream_events(text=["a"] * 40))[:42]), 99)
         assert not report.complete
         assert report.shares()[0].tokens.output == 1
-        assert sum(share.tokens.output for share in report.at_least(0)) == 40
+        assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 40
 
-    def test_before_any_report_the_prompt_is_taken_from_the_requests_size(self):
-        assert Report("demo-1").at_least(4000)[0] == Share("demo-1", TokenCounts(input=1000))
+    def test_before_any_report_the_prompt_is_what_it_is_estimated_to_be(self):
+        prompt = Share("demo-1", TokenCounts(input=1000), fast=True)
+        assert Report("demo-1").at_least(prompt)[0] == prompt
+
+    def test_what_was_streamed_cost_what_the_reported_mode_does(self):
+        report = streamed(b"".join(sse(*stream_events(["word"] * 9, speed="fast")[:-2])), 1000)
+        assert [share.fast for share in report.at_least(UNKNOWN)] == [True, True]
 
 
 class TestMessage:

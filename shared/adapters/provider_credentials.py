@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
+from shared.core.errors import Unavailable
+from shared.core.log import Log
 from shared.core.ports import Secrets
 from shared.llm.upstream import NotSent
 
 if TYPE_CHECKING:  # azure-identity loads when a token is needed
     from shared.adapters.managed_identity import ManagedIdentity
+
+log = Log(__name__)
 
 type Credential = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 """Header lines of the next request. Raises NotSent when there are none to be had."""
@@ -18,6 +23,8 @@ type Credential = Callable[[], Awaitable[Sequence[tuple[str, str]]]]
 FOUNDRY_SCOPE = "https://ai.azure.com/.default"
 _SECRET_KEPT = 300.0
 """Seconds: so long a rotated key goes unnoticed."""
+_SECRET_ASKED_AGAIN = 30.0
+"""Seconds: when the secret store was away."""
 _TOKEN_MARGIN = 300.0
 
 
@@ -32,19 +39,38 @@ def api_key(key: str) -> Credential:
 
 
 class SecretKey:
-    """The key that the secret store keeps under `name`."""
+    """The key that the secret store keeps under `name`. While the store is away, the last one that it told."""
 
     def __init__(self, secrets: Secrets, name: str, now: Callable[[], float] = time.monotonic) -> None:
         self._secrets, self._name, self._now = secrets, name, now
         self._kept: str | None = None
         self._until = 0.0
+        self._asking = asyncio.Lock()
 
     async def __call__(self) -> Sequence[tuple[str, str]]:
-        if self._kept is None or self._now() >= self._until:
-            self._kept, self._until = await self._secrets.get(self._name), self._now() + _SECRET_KEPT
+        if self._due:
+            async with self._asking:
+                if self._due:
+                    await self._ask()
         if not self._kept:
             raise NotSent(f"There is no secret {self._name} for this provider of models. Put it into the key vault.")
         return [("x-api-key", self._kept)]
+
+    @property
+    def _due(self) -> bool:
+        return self._kept is None or self._now() >= self._until
+
+    async def _ask(self) -> None:
+        """Other calls use the known key meanwhile."""
+        self._until = self._now() + _SECRET_ASKED_AGAIN
+        try:
+            self._kept = await self._secrets.get(self._name)
+        except Unavailable:
+            if self._kept is None:
+                raise
+            log.warning("llm.secret_not_renewed", secret=self._name)
+        else:
+            self._until = self._now() + _SECRET_KEPT
 
 
 class IdentityToken:

@@ -58,7 +58,7 @@ from shared.llm.gateway import Gateway
 from shared.llm.key_service import KeyService
 from shared.llm.keys import Keys
 from shared.llm.ledger import Ledger
-from shared.llm.routes import Provider, Routes
+from shared.llm.routes import Provider, Routes, service_address
 from shared.llm.routing import Router
 from shared.llm.service import UsageRecorder
 from shared.llm.steps import LlmSteps
@@ -253,7 +253,8 @@ def providers(
 
     def upstream(each: Provider) -> Upstream:
         patience = Patience(each.connect_seconds, each.first_byte_seconds, each.answer_seconds, each.idle_seconds)
-        return AnthropicUpstream(each.base_url or settings.anthropic_base_url, credential(each), patience)
+        base_url = each.base_url or service_address(settings.anthropic_base_url)
+        return AnthropicUpstream(base_url, credential(each), patience)
 
     return {name: upstream(provider) for name, provider in routes.providers.items()}
 

@@ -3,6 +3,7 @@
 `DEFAULT` sends every model to the service at ANTHROPIC_BASE_URL. The setting LLM_ROUTES replaces it.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -17,6 +18,9 @@ FOUNDRY_REFUSES = (
 )
 """Beta flags that Anthropic itself takes, and Azure AI Foundry answers with 400. Source: what LiteLLM leaves out
 for `azure_ai` (anthropic_beta_headers_config.json, November 2026)."""
+
+_ADDRESS = r"https?://[^\s?#@]+"
+"""It is shown to callers, so no password can stand in it."""
 
 type Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:@/\[\]-]{0,199}$")]
 type Seconds = Annotated[float, Field(gt=0, le=3600)]
@@ -34,7 +38,7 @@ class Provider(_Strict):
     """
 
     kind: Literal["anthropic", "foundry"] = "anthropic"
-    base_url: str = Field(default="", pattern=r"^(https?://[^\s?#@]+)?$")
+    base_url: str = Field(default="", pattern=rf"^({_ADDRESS})?$")
     auth: Literal["none", "setting", "secret", "identity"] = "none"
     secret: str = Field(default="", pattern=r"^[a-zA-Z0-9-]{0,100}$")
     refused_betas: tuple[str, ...] | None = None
@@ -128,6 +132,13 @@ DEFAULT = Routes(
     providers={"anthropic": Provider(auth="setting")},
     models={"*": Route(targets=(Target(provider="anthropic"),))},
 )
+
+
+def service_address(setting: str) -> str:
+    """`setting`: ANTHROPIC_BASE_URL, which may be a provider's base_url. Raises Invalid for what may not."""
+    if not re.fullmatch(_ADDRESS, setting):
+        raise Invalid("ANTHROPIC_BASE_URL is http:// or https://, a host and perhaps a path, and nothing else.")
+    return setting
 
 
 def parse(setting: str) -> Routes:

@@ -4,10 +4,14 @@ from pathlib import Path
 
 import pytest
 
+from shared.adapters.managed_identity import ManagedIdentity
+from shared.bootstrap import providers
 from shared.core.errors import BadRequest, Invalid, NotFound
+from shared.core.settings import Settings
 from shared.llm import listing, routes
 from shared.llm.headers import without_betas
 from shared.llm.routes import DEFAULT, Provider, Route, Routes, Target
+from tests.fakes import FakeSecrets
 
 FOUNDRY = {"kind": "foundry", "base_url": "https://acme.services.ai.azure.com/anthropic", "auth": "identity"}
 TABLE = {
@@ -39,6 +43,15 @@ class TestParse:
         file = tmp_path / "routes.json"
         file.write_text(table())
         assert routes.parse(str(file)) == routes.parse(table())
+
+    @pytest.mark.parametrize("address", ["https://user:hush@ai", "ftp://hush", "hush", "https://ai?key=hush"])
+    def test_an_address_that_would_be_shown_with_a_secret_is_refused_and_not_shown(self, address: str):
+        settings = Settings(anthropic_base_url=address)
+        with pytest.raises(Invalid, match="ANTHROPIC_BASE_URL") as refusal:
+            providers(DEFAULT, settings, FakeSecrets(), ManagedIdentity())
+        assert "hush" not in refusal.value.detail
+        elsewhere = routes.parse(table(providers=dict.fromkeys(TABLE["providers"], FOUNDRY)))
+        assert len(providers(elsewhere, settings, FakeSecrets(), ManagedIdentity())) == 3
 
     @pytest.mark.parametrize(
         ("text", "said"),

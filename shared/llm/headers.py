@@ -15,9 +15,10 @@ _NOT_BACK = frozenset(
     (
         *("connection", "keep-alive", "proxy-authenticate", "proxy-connection", "te", "trailer", "transfer-encoding"),
         *("upgrade", "content-length", "date", "server", "set-cookie", "alt-svc", "strict-transport-security"),
+        "x-request-id",
     )
 )
-"""What belongs to one connection or one host; the caller's connection and host have their own."""
+"""What belongs to one connection or one host; the caller's have their own, `x-request-id` among them."""
 
 
 def forth(incoming: Headers, streamed: bool) -> Headers:

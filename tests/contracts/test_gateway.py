@@ -281,10 +281,11 @@ class TestAnswer:
 
     async def test_connection_headers_and_cookies_of_the_model_service_stay_there(self, stage: Stage):
         private = [("set-cookie", "a=1"), ("server", "theirs"), ("access-control-allow-origin", "*")]
+        private += [("x-request-id", "theirs")]
         stage.app.script = Script.json(message(), headers=private)
         async with stage.http() as http:
             answer = await http.post("/messages", json=ASKED)
-        assert not {"set-cookie", "access-control-allow-origin"} & set(answer.headers)
+        assert not {"set-cookie", "access-control-allow-origin", "x-request-id"} & set(answer.headers)
         assert answer.headers.get_list("server") != ["theirs"]
         assert len(answer.headers.get_list("content-length")) == 1
 

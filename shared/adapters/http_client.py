@@ -37,9 +37,14 @@ class BrokenOff(OSError):
 
 
 class Origin:
-    """`base_url`: http or https, with or without a path, which all targets lie below. Raises ValueError for others."""
+    """`base_url`: http or https, with or without a path, which all targets lie below. Raises ValueError for others.
 
-    def __init__(self, base_url: str, connect_seconds: float = 10, kept_seconds: float = 15) -> None:
+    A connection is used while it is younger than `oldest_seconds`: what its name stands for may change.
+    """
+
+    def __init__(
+        self, base_url: str, connect_seconds: float = 10, kept_seconds: float = 15, oldest_seconds: float = 300
+    ) -> None:
         url = urlsplit(base_url)
         if url.scheme not in ("http", "https") or not url.hostname:
             raise ValueError(f"{base_url} is not the address of an HTTP service.")
@@ -50,7 +55,7 @@ class Origin:
         shown = f"[{name}]" if ":" in name else name
         self._authority = f"{shown}:{url.port}" if url.port else shown
         self._path = url.path.rstrip("/")
-        self._connect_seconds, self._kept_seconds = connect_seconds, kept_seconds
+        self._connect_seconds, self._kept_seconds, self._oldest_seconds = connect_seconds, kept_seconds, oldest_seconds
         self._kept: list[_Connection] = []
 
     async def send(self, method: str, target: str, headers: Headers, body: bytes, seconds: float) -> Response:
@@ -94,7 +99,7 @@ class Origin:
                 found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
                 sock = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
                 _, connection = await loop.create_connection(
-                    lambda: _Connection(self._kept, self._kept_seconds),
+                    lambda: _Connection(self._kept, self._kept_seconds, self._oldest_seconds),
                     sock=sock,
                     ssl=_tls() if self._tls else None,
                     server_hostname=self._host if self._tls else None,
@@ -220,8 +225,8 @@ class Response:
     def on_message_complete(self) -> None:
         if self._begun:
             self._whole = True
-            read = self.status < 300 or self._request_size <= _READ_ANYWAY
-            self._reusable = read and self._parser.should_keep_alive()
+            well = self.status < 300 or (self.status < 500 and self._request_size <= _READ_ANYWAY)
+            self._reusable = well and self._parser.should_keep_alive()
 
     # -- waiting --------------------------------------------------------------------------------
 
@@ -248,12 +253,14 @@ class Response:
 
 
 class _Connection(asyncio.Protocol):
-    """In `kept` while it has nothing to do, for so many seconds."""
+    """In `kept` while it has nothing to do, for so many seconds, until it is `oldest`."""
 
     transport: asyncio.Transport
 
-    def __init__(self, kept: list[_Connection], seconds: float) -> None:
+    def __init__(self, kept: list[_Connection], seconds: float, oldest: float) -> None:
         self._kept, self._seconds = kept, seconds
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + oldest
         self._response: Response | None = None
         self._expiry: asyncio.TimerHandle | None = None
 
@@ -266,8 +273,9 @@ class _Connection(asyncio.Protocol):
 
     def done(self, reusable: bool) -> None:
         self._response = None
+        reusable = reusable and self._loop.time() < self._until
         if reusable and not self.transport.is_closing() and not self.transport.get_write_buffer_size():
-            self._expiry = asyncio.get_running_loop().call_later(self._seconds, self.close)
+            self._expiry = self._loop.call_later(self._seconds, self.close)
             self._kept.append(self)
         else:
             self.transport.abort()

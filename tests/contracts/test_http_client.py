@@ -17,6 +17,7 @@ type Pieces = tuple[bytes | float, ...]
 
 OK = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 BUSY = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 0\r\n\r\n"
+OVERLOADED = b"HTTP/1.1 529 Overloaded\r\ncontent-length: 0\r\n\r\n"
 HEAD = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -301,6 +302,21 @@ class TestConnections:
         async with serving(server), closing(Origin(server.url, kept_seconds=0.1)) as origin:
             await answer(origin)
             await asyncio.wait_for(server.left.wait(), 5)
+
+    async def test_one_in_constant_use_ends_after_a_while_too(self):
+        server = Server(OK)
+        async with serving(server), closing(Origin(server.url, oldest_seconds=0.3)) as origin:
+            for _ in range(9):
+                assert await answer(origin) == (200, b"ok")
+                await asyncio.sleep(0.05)
+        assert server.connections > 1
+
+    async def test_after_an_error_of_the_servers_own_another_is_tried(self):
+        server = Server(OVERLOADED)
+        async with serving(server) as origin:
+            for _ in range(2):
+                assert await answer(origin) == (529, b"")
+        assert server.connections == 2
 
     async def test_leaving_an_answer_ends_it(self):
         server = Server(HEAD + b"content-length: 100\r\n\r\n", b"a", 0.05, *[b"x", 0.01] * 99)

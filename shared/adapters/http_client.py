@@ -86,7 +86,7 @@ class Origin:
     def _request(self, method: str, target: str, headers: Headers, body: bytes) -> bytes:
         lines = [f"{method} {target} HTTP/1.1", f"host: {self._authority}"]
         lines += [f"{name}: {value}" for name, value in headers]
-        if body or method not in ("GET", "HEAD"):
+        if body or method != "GET":
             lines.append(f"content-length: {len(body)}")
         if _SPACE_OR_CONTROL.search(target) or any(_LINE_BREAK.search(line) for line in lines):
             raise ValueError("A target or header of the request holds a line break.")

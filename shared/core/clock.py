@@ -37,7 +37,9 @@ def is_future(moment: str, clock: Clock) -> bool:
 
 def iso(moment: datetime) -> str:
     """RFC 3339 with milliseconds and Z: sorts as text, parses everywhere."""
-    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    if moment.tzinfo is not UTC:
+        moment = moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def parse(text: str) -> datetime:

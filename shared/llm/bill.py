@@ -1,6 +1,6 @@
 """One request while it is under way: what it may cost, what it used, what becomes its usage record."""
 
-from collections.abc import Sequence
+from functools import lru_cache
 
 import orjson
 
@@ -42,6 +42,7 @@ class Bill:
         self._clock = clock
         self._body_size = len(call.body)
         self._began = clock.now()
+        self._date = self._began.date()
         self._time = iso(self._began)
         self._first_byte_ms: int | None = None
         self._prompt = Share(model, TokenCounts(input=self._body_size // 4), fast, us_only)
@@ -81,29 +82,34 @@ class Bill:
         return Settle(self.hold, used, self.periods, orjson.dumps(record).decode()), record
 
     def _hold(self, most: Share, streamed: bool) -> Hold:
-        estimate = self._prompt.tokens.input
-        amounts = Amounts(budget_micro_usd([most], self._began.date()), estimate, streams=int(streamed))
-        figures = {
-            "input_tokens": estimate,
-            "output_tokens": most.tokens.output,
-            "cost_micro_usd": amounts.micro_usd if price_of(most.model, self._began.date()) else None,
-            "charged_micro_usd": amounts.micro_usd,
-            "estimated": True,
-        }
-        record = {"streams": amounts.streams, "usage": self._figures([]) | figures}
+        """Its record is what becomes of the call if its process dies: all that is held was used."""
+        estimate, output = self._prompt.tokens.input, most.tokens.output
+        amounts = Amounts(budget_micro_usd([most], self._date), estimate, streams=int(streamed))
+        cost = amounts.micro_usd if price_of(most.model, self._date) else None
+        tokens = {"input_tokens": estimate, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0}
+        usage = self._about(amounts.micro_usd, cost, estimated=True) | tokens
+        record = {"streams": amounts.streams, "usage": usage}
         return Hold(self.id, subjects_of(self.caller), amounts, orjson.dumps(record).decode())
 
-    def _charged(self) -> int:
-        """Never less than was reported, and never nothing for what broke off."""
-        known = self.report.complete and not self.report.empty
-        answered = paid_for(self.status)
-        shares = self.report.shares() if known or not answered else self.report.at_least(self._prompt)
-        return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._began.date())
-
     def _record(self) -> Json:
-        return self._figures(self.report.shares()) | {"charged_micro_usd": self._charged() if self.due else 0}
+        shares = self.report.shares()
+        charged = self._charged(shares) if self.due else 0
+        return self._about(charged, cost_micro_usd(shares, self._date)) | {
+            "input_tokens": sum(share.tokens.input for share in shares),
+            "output_tokens": sum(share.tokens.output for share in shares),
+            "cache_read_tokens": sum(share.tokens.cache_read for share in shares),
+            "cache_write_tokens": sum(share.tokens.cache_write for share in shares),
+        }
 
-    def _figures(self, shares: list[Share]) -> Json:
+    def _charged(self, shares: list[Share]) -> int:
+        """Never less than was reported, and never nothing for what broke off."""
+        broke_off = self.report.empty or not self.report.complete
+        if broke_off and paid_for(self.status):
+            shares = self.report.at_least(self._prompt)
+        return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._date)
+
+    def _about(self, charged: int, cost: int | None, *, estimated: bool = False) -> Json:
+        elapsed = self._elapsed()
         return {
             "id": self.id,
             "team_id": self.caller.team_id,
@@ -112,16 +118,12 @@ class Bill:
             "sandbox_id": self.caller.sandbox_id,
             "key_id": self.caller.key_id,
             "model": self.report.model[:LONGEST_MODEL],
-            "input_tokens": _total(shares, "input"),
-            "output_tokens": _total(shares, "output"),
-            "cache_read_tokens": _total(shares, "cache_read"),
-            "cache_write_tokens": _total(shares, "cache_write"),
-            "cost_micro_usd": cost_micro_usd(shares, self._began.date()),
-            "charged_micro_usd": 0,
-            "estimated": False,
+            "cost_micro_usd": cost,
+            "charged_micro_usd": charged,
+            "estimated": estimated,
             "time": self._time,
-            "duration_ms": self._elapsed(),
-            "first_byte_ms": self._elapsed() if self._first_byte_ms is None else self._first_byte_ms,
+            "duration_ms": elapsed,
+            "first_byte_ms": elapsed if self._first_byte_ms is None else self._first_byte_ms,
             "status": self.status,
         }
 
@@ -131,13 +133,24 @@ class Bill:
 
 def subjects_of(of: Caller | UsageRecord) -> tuple[str, ...]:
     """Whom a request counts for."""
-    named = {"key": of.key_id, "run": of.run_id, "card": of.card_id, "sandbox": of.sandbox_id}
-    return (f"team/{of.team_id}", *(f"{kind}/{name}" for kind, name in named.items() if name))
+    return _subjects(of.team_id, of.key_id, of.run_id, of.card_id, of.sandbox_id)
 
 
-def periods_of(time: str) -> tuple[str, ...]:
+def periods_of(time: str) -> tuple[str, str, str]:
     """What a moment's spending counts in: ever, its month, its day."""
-    return "total", time[:7], time[:10]
+    return _periods(time[:10])
+
+
+# Very many settled calls are remembered: they share what they have in common.
+@lru_cache(maxsize=1000)
+def _subjects(team: str, key: str, run: str | None, card: str | None, sandbox: str | None) -> tuple[str, ...]:
+    named = {"key": key, "run": run, "card": card, "sandbox": sandbox}
+    return (f"team/{team}", *(f"{kind}/{name}" for kind, name in named.items() if name))
+
+
+@lru_cache(maxsize=10)
+def _periods(day: str) -> tuple[str, str, str]:
+    return "total", day[:7], day
 
 
 def settlement_of(record: UsageRecord, streams: int) -> Settle:
@@ -150,7 +163,3 @@ def settlement_of(record: UsageRecord, streams: int) -> Settle:
 def _rule(allowance: Allowance, time: str) -> Rule:
     periods: dict[str, str] = dict(zip(("total", "month", "day"), periods_of(time), strict=True))
     return Rule(allowance.subject, allowance.kind, allowance.limit, periods.get(allowance.span, ""))
-
-
-def _total(shares: Sequence[Share], name: str) -> int:
-    return sum(getattr(share.tokens, name) for share in shares)

@@ -1,7 +1,7 @@
 """Virtual keys: what calls of the gateway are paid with. Only a hash of a key is stored with its record."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -151,11 +151,12 @@ class Keys:
 
     async def authenticate(self, headers: Headers) -> Caller:
         """Who pays for a call: a key itself, or a run through its token. Raises Unauthenticated or Forbidden."""
-        credential = _credential(headers)
-        digest = ids.digest(credential)
-        known = self._known.get(digest)
+        offered = _offered(headers)
+        known = self._known.get(ids.digest(offered[0])) if offered else None
         if known and self._still_counts(known):
             return known.caller
+        credential = _credential(offered)
+        digest = ids.digest(credential)
         found = await self._by_key(digest) if credential.startswith(PREFIX) else await self._by_token(credential)
         if len(self._known) >= _MOST_KNOWN:
             self._known.clear()
@@ -245,13 +246,19 @@ def _checksum(text: str) -> str:
     return ids.digest(text)[:6]
 
 
-def _credential(headers: Headers) -> str:
-    """Clients may send both headers: the first that can be ours counts."""
+def _offered(headers: Headers) -> list[str]:
+    """Clients may send both headers."""
     offered = [value.strip() for name, value in headers if name == "x-api-key"]
     for name, value in headers:
-        scheme, _, token = value.partition(" ")
-        if name == "authorization" and scheme.lower() == "bearer":
-            offered.append(token.strip())
+        if name == "authorization":
+            scheme, _, token = value.partition(" ")
+            if scheme.lower() == "bearer":
+                offered.append(token.strip())
+    return offered
+
+
+def _credential(offered: Sequence[str]) -> str:
+    """The first that can be ours counts."""
     for credential in offered:
         if is_key(credential) or credential.count(".") == 2:
             return credential

@@ -26,7 +26,12 @@ end
 
 local function lapse_in(id, span) redis.call('ZADD', leases, whole(now + span), id) end
 
+local function check(amounts)
+  if amounts[1] > 2 ^ 53 then error('more than can be counted', 0) end
+end
+
 local function hold(id, subjects, amounts, record)
+  check(amounts)
   for _, subject in ipairs(subjects) do
     local key = prefix .. subject
     redis.call('HINCRBY', key, 'h', whole(amounts[1]))
@@ -76,6 +81,7 @@ function act.admit(id, subjects, amounts, record, rules)
     local refused = refusal(place, rule, amounts)
     if refused then return refused end
   end
+  hold(id, subjects, amounts, record)
   for _, rule in ipairs(rules) do
     local key, kind = prefix .. rule[1], rule[2]
     if kind ~= 'spend' and kind ~= 'streams' then
@@ -83,7 +89,6 @@ function act.admit(id, subjects, amounts, record, rules)
       redis.call('HSET', key, kind, debt(key, kind, rule[3]) + taken, kind .. '@', whole(now))
     end
   end
-  hold(id, subjects, amounts, record)
   return { 'ok' }
 end
 
@@ -104,6 +109,7 @@ function act.withdraw(id, subjects, amounts)
 end
 
 function act.settle(id, subjects, amounts, record, used, periods)
+  check(used)
   local known = state(id)
   if known == 's' then return { 'ok' } end
   if known == 'o' then release(subjects, amounts) end
@@ -153,6 +159,16 @@ function act.lapsed(limit)
   return found
 end
 
+-- An operation fails by itself, unless Redis would refuse every other one too: READONLY, OOM, MISCONF, NOREPLICAS.
+local function attempt(op)
+  local done, answer = pcall(act[op[1]], unpack(op, 2))
+  if done then return answer end
+  local reason = type(answer) == 'table' and answer.err or tostring(answer)
+  local code = string.match(reason, '%u%u%u+')
+  if code and code ~= 'ERR' and code ~= 'WRONGTYPE' then error(answer, 0) end
+  return { 'failed', reason }
+end
+
 local answers = {}
-for place, op in ipairs(ops) do answers[place] = act[op[1]](unpack(op, 2)) end
+for place, op in ipairs(ops) do answers[place] = attempt(op) end
 return cjson.encode(answers)

@@ -29,6 +29,7 @@ from shared.llm.ledger import (
     Rule,
     Seed,
     Settle,
+    Uncountable,
     Unseeded,
     Verdict,
     Withdraw,
@@ -48,7 +49,7 @@ class RedisLedger:
         self._url, self._lease = url, lease
         self._redis: RedisScript | None = None
 
-    async def apply(self, ops: Sequence[Op]) -> list[Verdict]:
+    async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         answers = await self._run([_written(op) for op in ops], _touched(ops))
         return [_verdict(op, answer) for op, answer in zip(ops, answers, strict=True)]
 
@@ -118,7 +119,7 @@ def _touched(ops: Sequence[Op]) -> list[str]:
     return list(found)
 
 
-def _verdict(op: Op, answer: list[Any]) -> Verdict:
+def _verdict(op: Op, answer: list[Any]) -> Verdict | Uncountable:
     match answer:
         case ["ok"]:
             return Done()
@@ -127,5 +128,7 @@ def _verdict(op: Op, answer: list[Any]) -> Verdict:
         case ["refused", place, used, held, wait]:
             rule: Rule = op.rules[place] if isinstance(op, Admit) else Rule("", "spend", 0)
             return Refused(rule, round(used), round(held), wait / 1000)
+        case ["failed", reason]:
+            return Uncountable(f"{type(op).__name__} failed: {reason}")
         case other:
             raise ValueError(f"the script answered {other!r}")

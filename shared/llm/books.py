@@ -32,6 +32,7 @@ from shared.llm.ledger import (
     Renew,
     Seed,
     Settle,
+    Uncountable,
     Unseeded,
     Verdict,
     Withdraw,
@@ -169,7 +170,7 @@ class Books:
             await self._seeding.post(bill.caller.team_id, verdict.subjects)
         raise Unavailable("Redis forgets what it is told. Try again in a moment.")
 
-    async def _apply(self, _: str, ops: list[Op]) -> Sequence[Verdict]:
+    async def _apply(self, _: str, ops: list[Op]) -> Sequence[Verdict | Uncountable]:
         """What could not be told before is told first."""
         owed, self._owed = self._owed, []
         try:

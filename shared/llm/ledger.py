@@ -11,6 +11,7 @@ from typing import Literal, Protocol
 
 type Kind = Literal["requests", "input_tokens", "output_tokens", "streams", "spend"]
 
+MOST = 2**53
 PER_MINUTE: tuple[Kind, ...] = ("requests", "input_tokens", "output_tokens")
 
 
@@ -29,7 +30,10 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
-    """What a call holds while it is under way, or what it used in the end. Output is not held: it is not known."""
+    """What a call holds while it is under way, or what it used in the end. Output is not held: it is not known.
+
+    More than MOST micro-USD cannot be counted.
+    """
 
     micro_usd: int = 0
     input_tokens: int = 0
@@ -135,6 +139,10 @@ class Refused:
 type Verdict = Done | Unseeded | Refused
 
 
+class Uncountable(ValueError):
+    """The operation fails however often it is tried, and changes nothing. Those beside it are done all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Lapsed:
     """The record of a call that nobody settled (`open`), or that nobody fetched after it was settled."""
@@ -147,7 +155,7 @@ class Lapsed:
 class Ledger(Protocol):
     """Every operation is one atomic decision; those given together are done in order, in one round trip."""
 
-    async def apply(self, ops: Sequence[Op]) -> list[Verdict]:
+    async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         """Raises Unavailable: then nothing, some or all of it has happened. Repeating any operation is safe."""
         ...
 

@@ -20,11 +20,13 @@ from shared.llm.ledger import (
     Hold,
     Kind,
     Ledger,
+    Op,
     Refused,
     Renew,
     Rule,
     Seed,
     Settle,
+    Uncountable,
     Unseeded,
     Verdict,
     Withdraw,
@@ -62,8 +64,9 @@ def budget(subject: str, limit: int, period: str = "total") -> Rule:
     return Rule(subject, "spend", limit, period)
 
 
-async def one(ledger: Ledger, op: object) -> Verdict:
-    [verdict] = await ledger.apply([op])  # type: ignore[list-item]
+async def one(ledger: Ledger, op: Op) -> Verdict:
+    [verdict] = await ledger.apply([op])
+    assert not isinstance(verdict, Uncountable)
     return verdict
 
 
@@ -170,6 +173,19 @@ class TestBudget:
         await seeded(ledger, subject)
         await one(ledger, settled(hold(subject, usd=7), usd=3))
         assert (await refused(ledger, Admit(hold(subject), (budget(subject, 3),)))).used == 3
+
+
+class TestUncountable:
+    @pytest.mark.parametrize("usd", [2**53 + 2, 10**19])
+    async def test_what_cannot_be_counted_fails_alone_and_changes_nothing(self, ledger, subject, usd):
+        await seeded(ledger, subject)
+        rules = (budget(subject, 10), Rule(subject, "requests", 3))
+        before, after = (Admit(hold(subject, usd=1), rules) for _ in range(2))
+        odd = Admit(hold(subject, usd=usd), (rules[1],))
+        verdicts = await ledger.apply([before, odd, Renew(odd.hold), settled(odd.hold, usd=usd), after])
+        assert [type(verdict) for verdict in verdicts] == [Done, *[Uncountable] * 3, Done]
+        verdict = await refused(ledger, Admit(hold(subject, usd=9), rules))
+        assert (verdict.rule, verdict.used, verdict.held) == (rules[0], 0, 2)
 
 
 class TestPerMinute:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Unavailable
 from shared.llm.ledger import (
+    MOST,
     PER_MINUTE,
     Admit,
     Amounts,
@@ -21,6 +22,7 @@ from shared.llm.ledger import (
     Rule,
     Seed,
     Settle,
+    Uncountable,
     Unseeded,
     Verdict,
     Withdraw,
@@ -56,7 +58,7 @@ class FakeLedger:
         self.subjects: defaultdict[str, Subject] = defaultdict(Subject)
         self.calls: dict[str, Call] = {}
 
-    async def apply(self, ops: Sequence[Op]) -> list[Verdict]:
+    async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         self._reach()
         return [self._act(op) for op in ops]
 
@@ -78,8 +80,12 @@ class FakeLedger:
         if self.down:
             raise Unavailable("Redis does not answer. Try again in a moment.")
 
-    def _act(self, op: Op) -> Verdict:
+    def _act(self, op: Op) -> Verdict | Uncountable:
         match op:
+            case Admit(Hold(amounts=amounts)) | Renew(Hold(amounts=amounts)) | Settle(used=amounts) if (
+                amounts.micro_usd > MOST
+            ):
+                return Uncountable("more than can be counted")
             case Admit(hold, rules):
                 return self._admit(hold, rules)
             case Renew(hold):

@@ -1,19 +1,22 @@
 """The books when what they lean on is away, and when a process dies."""
 
+import asyncio
+
 import pytest
 
 from shared.core.errors import Invalid
 from shared.llm.bill import Bill
+from shared.llm.ledger import Uncountable
 from shared.llm.models import Call
 from tests.unit.llm.world import RUN, World, scripted
 
 BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
 
 
-async def bill(world: World) -> Bill:
+async def bill(world: World, max_tokens: int = 100) -> Bill:
     caller = await world.keys.authenticate([("x-api-key", await world.run_token())])
     request = Call("POST", "/v1/messages", "", [], BODY)
-    return Bill(caller, request, "claude-sonnet-5-5", 100, world.clock, streamed=True)
+    return Bill(caller, request, "claude-sonnet-5-5", max_tokens, world.clock, streamed=True)
 
 
 async def answered_bill(world: World) -> Bill:
@@ -23,6 +26,18 @@ async def answered_bill(world: World) -> Bill:
     world.books.settle(answered)
     await world.books.close()
     return answered
+
+
+class TestAdmit:
+    async def test_what_cannot_be_counted_is_refused_and_those_beside_it_are_let_in(self):
+        world, _ = scripted()
+        world.fail_open = True
+        books = world.another_books()
+        bills = [await bill(world), await bill(world, 10**17), await bill(world)]
+        first, odd, last = await asyncio.gather(*map(books.admit, bills), return_exceptions=True)
+        assert isinstance(odd, Uncountable)
+        assert (first, last) == (None, None)
+        assert all(each.enforced for each in bills)
 
 
 class TestReconcile:

@@ -32,6 +32,11 @@ def read[M: QueueMessage](schema: type[M], body: Json) -> M:
     version = body.get("version")
     if type(version) is not int or version != VERSION:
         raise Invalid(f"Its version is {repr(version)[:40]}; only {VERSION} is known.")
+    return fitting(schema, body)
+
+
+def fitting[R: Record](schema: type[R], body: Any) -> R:
+    """Raises Invalid for fields that are missing, unknown or do not fit."""
     try:
         return schema.model_validate(body)
     except ValidationError as error:

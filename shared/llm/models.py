@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -223,9 +223,9 @@ class UsageRecord(Record):
 
 
 class UsageMessage(QueueMessage):
-    """Body of a message on the `usage` queue."""
+    """Body of a message on the `usage` queue. Each record is checked by itself, since they are of several teams."""
 
-    records: list[UsageRecord] = Field(min_length=1, max_length=RECORDS_AT_ONCE)
+    records: list[Any] = Field(min_length=1, max_length=RECORDS_AT_ONCE)
 
 
 def paid_for(status: int) -> bool:

@@ -2,15 +2,17 @@
 
 import asyncio
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from shared.core import ids, usage
 from shared.core.clock import iso, parse
 from shared.core.errors import Exists, Invalid, Stale
 from shared.core.events import NewEvent, UsageData
 from shared.core.log import Log
-from shared.core.messages import read
+from shared.core.messages import fitting, read
 from shared.core.ports import ANY, Delete, Json, Op, Put
 from shared.core.store import Commit, Store
 from shared.core.teams import team_partition
@@ -33,30 +35,41 @@ class UsageRecorder:
         self._store = store
 
     async def record(self, message: Json) -> None:
-        """Safe to repeat. Raises Invalid for a message of unknown shape, or one too old to be told from a repeat."""
-        teams: dict[str, list[UsageRecord]] = {}
-        for record in read(UsageMessage, message).records:
-            teams.setdefault(record.team_id, []).append(record)
+        """Safe to repeat. Raises Invalid for a message of unknown shape, and for records of unknown shape, of another
+        team's work, or too old to be told from a repeat: once the others are counted."""
+        refused: defaultdict[str, list[str]] = defaultdict(list)
+        teams: defaultdict[str, list[UsageRecord]] = defaultdict(list)
+        for body in read(UsageMessage, message).records:
+            try:
+                record = self._checked(body)
+                teams[record.team_id].append(record)
+            except Invalid as error:
+                refused[error.detail].append(_named(body))
         for team_id, records in teams.items():
-            await self._check(records)
-            if await self._is_there(team_id, records):
-                await self._record_all(team_id, records)
+            own, foreign = await self._told_apart(team_id, records)
+            await self._record_all(team_id, own)
+            if foreign:
+                refused["Their run, card or sandbox is not of their team."] += [record.id for record in foreign]
+        if refused:
+            raise Invalid(" ".join(f"{why} (Usage records {', '.join(names)}.)" for why, names in refused.items()))
 
-    async def _check(self, records: Sequence[UsageRecord]) -> None:
-        oldest = min(records, key=lambda record: record.time)
-        if parse(oldest.time) < self._store.clock.now() - _REMEMBERED:
-            raise Invalid(f"Usage record {oldest.id} is over {_REMEMBERED.days} days old: it may be counted already.")
+    def _checked(self, body: Any) -> UsageRecord:
+        record = fitting(UsageRecord, body)
+        if parse(record.time) < self._store.clock.now() - _REMEMBERED:
+            raise Invalid(f"Over {_REMEMBERED.days} days old: it may be counted already.")
+        return record
 
-    async def _is_there(self, team_id: str, records: Sequence[UsageRecord]) -> bool:
-        """False when the team is gone. Raises Invalid for a run or card of another team."""
+    async def _told_apart(
+        self, team_id: str, records: list[UsageRecord]
+    ) -> tuple[list[UsageRecord], list[UsageRecord]]:
+        """The records of the team's own work, and those of another's. None at all when the team is gone."""
         doc = await self._store.documents.get(team_partition(team_id), "team")
         if doc is None:
             log.info("usage.team_gone", team_id=team_id, records=len(records))
-            return False
-        named = (part for record in records for part in (record.run_id, record.card_id, record.sandbox_id))
-        if not {part.split("_")[1] for part in named if part is not None} <= {doc.body["scope"]}:
-            raise Invalid("Its run, card or sandbox is not of its team.")
-        return True
+            return [], []
+        scope = doc.body["scope"]
+        own = [record for record in records if _scopes(record) <= {scope}]
+        return own, [record for record in records if not _scopes(record) <= {scope}]
 
     async def _record_all(self, team_id: str, records: list[UsageRecord]) -> None:
         while records:
@@ -96,6 +109,14 @@ class UsageRecorder:
         oldest = await self._store.documents.query(partition, "record/", limit=most)
         limit = iso(self._store.clock.now() - _REMEMBERED)
         return [Delete(doc.id, ANY) for doc in oldest if doc.body["time"] < limit]
+
+
+def _named(body: Any) -> str:
+    return str(body.get("id"))[:64] if isinstance(body, dict) else "without an id"
+
+
+def _scopes(record: UsageRecord) -> set[str]:
+    return {part.split("_")[1] for part in (record.run_id, record.card_id, record.sandbox_id) if part is not None}
 
 
 def _fitting(records: Sequence[UsageRecord]) -> list[UsageRecord]:

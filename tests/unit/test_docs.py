@@ -17,7 +17,7 @@ from shared.agents.models import RunMessage, UndeliveredMessage
 from shared.core import events
 from shared.core.messages import read
 from shared.core.settings import Settings
-from shared.llm.models import UsageMessage
+from shared.llm.models import UsageMessage, UsageRecord
 from shared.tasks.models import TaskMessage
 from shared.webhooks.models import Delivery
 
@@ -137,6 +137,7 @@ class TestQueues:
         assert delivery.keys() == Delivery.model_fields.keys()
         for schema, message in ((TaskMessage, task), (RunMessage, run), (UsageMessage, *self.section("usage"))):
             assert read(schema, message).model_dump() == message
+        assert all(UsageRecord.model_validate(record) for record in read(UsageMessage, message).records)
 
 
 class TestLinks:

@@ -138,6 +138,32 @@ class TestRecord:
         await world.recorder.record(message(used(**gone)))
         assert await world.documents.query("usage/t8888888888") == []
 
+    @pytest.mark.parametrize(
+        ("changes", "why"),
+        [
+            ({"time": "2025-12-01T00:00:00.000Z"}, "days old"),
+            ({"run_id": "run_t9999999999_0001"}, "not of their team"),
+            ({"charged_micro_usd": 2**60}, "charged_micro_usd"),
+            ({"team_id": "t7777777777", "key_id": "key_t7777777777_01", "time": "2025-12-01T00:00:00.000Z"}, "days"),
+        ],
+    )
+    async def test_one_that_is_not_valid_keeps_no_other_from_being_counted(
+        self, world: World, changes: dict[str, Any], why: str
+    ):
+        other = {"team_id": "t9999999999", "key_id": "key_t9999999999_01", "run_id": None, "card_id": None}
+        for team in ("t9999999999", "t7777777777"):
+            await world.documents.commit(f"portal/team/{team}", [Put("team", {"scope": team})])
+        with pytest.raises(Invalid, match=why) as refusal:
+            await world.recorder.record(message(used("0001"), used("0002", **changes), used("0003", **other)))
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 1
+        assert (await usage.team_usage(world.documents, "t9999999999")).requests == 1
+        assert [name in refusal.value.detail for name in ("0001", "0002", "0003")] == [False, True, False]
+
+    async def test_what_is_no_record_at_all_keeps_no_other_from_being_counted(self, world: World):
+        with pytest.raises(Invalid):
+            await world.recorder.record({"version": 1, "records": [5, used("0001"), {}]})
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 1
+
     async def test_ids_are_forgotten_after_a_week_and_older_messages_refused(self, world: World):
         await world.recorder.record(message(used("0001")))
         world.clock.advance(8 * 24 * 3600)

@@ -26,6 +26,7 @@ from shared.llm.ledger import (
     Forget,
     Hold,
     Kind,
+    Lapsed,
     Ledger,
     Op,
     Refused,
@@ -134,13 +135,22 @@ class Books:
         found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
         records: list[Json] = []
         for lapsed in found:
-            body = orjson.loads(lapsed.record)
-            records.append(body["usage"] if lapsed.open else body)
-            if lapsed.open:
-                log.warning("llm.call_lost", usage_id=lapsed.id, team_id=records[-1]["team_id"])
-                await self._asking.post("", settlement_of(UsageRecord.model_validate(records[-1]), body["streams"]))
+            try:
+                records.append(await self._ended(lapsed))
+            except (AttributeError, KeyError, TypeError, ValueError):
+                log.exception("llm.record_unreadable", usage_id=lapsed.id, record=lapsed.record)
+                self._post(Forget((lapsed.id,)))
         await self._keep(records)
         return len(found)
+
+    async def _ended(self, lapsed: Lapsed) -> Json:
+        """Its usage record. Whether that is valid, another release's may not be, is for its reader to say."""
+        body = orjson.loads(lapsed.record)
+        record = body["usage"] if lapsed.open else body
+        if lapsed.open:
+            log.warning("llm.call_lost", usage_id=lapsed.id, team_id=record["team_id"])
+            await self._asking.post("", settlement_of(UsageRecord.model_construct(**record), body["streams"]))
+        return record
 
     async def record(self, message: Json) -> None:
         """A message of the usage queue; the ledger keeps what it says until here. Raises Invalid, which is final."""
@@ -240,7 +250,16 @@ class Books:
                 await self._queues.send("usage", message)
             except Unavailable as error:
                 log.warning("llm.usage_queue_down", reason=error.detail)
-                await self.record(message)
+                await self._keep_here(message)
+
+    async def _keep_here(self, message: Json) -> None:
+        """What is not valid comes back when it lapses, until a queue takes it and makes it an incident."""
+        try:
+            await self._recorder.record(message)
+        except Invalid as error:
+            log.warning("llm.usage_postponed", count=len(message["records"]), reason=error.detail)
+        else:
+            self._forget(message)
 
     def _forget(self, message: Json) -> None:
         records = message.get("records")

@@ -1,10 +1,12 @@
 """The books when what they lean on is away, and when a process dies."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
 from shared.core.errors import Invalid
+from shared.core.ports import Doc
 from shared.llm.bill import Bill
 from shared.llm.ledger import Uncountable
 from shared.llm.models import Call
@@ -64,7 +66,7 @@ class TestReconcile:
         await world.books.close()
         for message in world.queues.bodies("usage"):
             await world.books.record(message)
-        assert len(await world.documents.query(f"usage/{slow.caller.team_id}", "record/")) == 1
+        assert len(await self.records(world, slow)) == 1
 
     async def test_a_record_whose_message_was_lost_with_its_reader_is_sent_once_more(self):
         world, _ = scripted()
@@ -79,7 +81,7 @@ class TestReconcile:
         await survivor.close()
         world.clock.advance(61)
         assert await survivor.reconcile() == 0
-        assert len(await world.documents.query(f"usage/{answered.caller.team_id}", "record/")) == 1
+        assert len(await self.records(world, answered)) == 1
 
     async def test_what_was_recorded_is_not_sent_again(self):
         world, _ = scripted()
@@ -98,6 +100,47 @@ class TestReconcile:
             await world.books.record(world.queues.bodies("usage")[0])
         await world.books.close()
         assert await world.another_books().reconcile() == 0
+
+    @pytest.mark.parametrize("queue_down", [False, True])
+    async def test_a_record_of_another_shape_keeps_none_from_being_recorded(self, queue_down):
+        world, _ = scripted()
+        odd, lost, survivor = await bill(world), await bill(world), world.another_books()
+        odd.hold = replace(odd.hold, record=odd.hold.record.replace('"duration_ms"', '"lasted"'))
+        for each in (odd, lost):
+            await world.books.admit(each)
+        world.clock.advance(61)
+        world.queues.down = queue_down
+        assert await survivor.reconcile() == 2
+        if queue_down:
+            assert [doc.id for doc in await self.records(world, lost)] == [f"record/{lost.id}"]
+            world.queues.down = False
+            world.clock.advance(16)
+            assert await survivor.reconcile() == 2
+        for message in world.queues.bodies("usage"):
+            with pytest.raises(Invalid, match=odd.id):
+                await survivor.record(message)
+        await survivor.close()
+        assert [doc.id for doc in await self.records(world, lost)] == [f"record/{lost.id}"]
+        assert world.ledger.subjects[f"run/{RUN}"].held == 0
+        world.clock.advance(61)
+        assert await survivor.reconcile() == 0
+
+    @pytest.mark.parametrize("text", ["", "{", "5", '{"usage": 5}', '{"usage": {"id": "0001"}}'])
+    async def test_what_is_no_record_at_all_is_forgotten_and_keeps_none_from_being_recorded(self, text):
+        world, _ = scripted()
+        odd, lost, survivor = await bill(world), await bill(world), world.another_books()
+        odd.hold = replace(odd.hold, record=text)
+        for each in (odd, lost):
+            await world.books.admit(each)
+        world.clock.advance(61)
+        assert await survivor.reconcile() == 2
+        assert [sent["id"] for sent in world.usage()] == [lost.id]
+        await survivor.close()
+        assert odd.id not in world.ledger.calls
+
+    @staticmethod
+    async def records(world: World, of: Bill) -> list[Doc]:
+        return await world.documents.query(f"usage/{of.caller.team_id}", "record/")
 
     async def test_redis_away_is_tried_again_by_the_timer(self):
         world, _ = scripted()

@@ -112,8 +112,9 @@ class _Connection(asyncio.Protocol):
         if self.lost or self._transport is None:
             future.set_exception(RedisAway("The connection to Redis was lost."))
             return future
+        packed = hiredis.pack_command(cast(Any, command))  # raises for what is no argument, before an answer is awaited
         self._asked.append(future)
-        self._transport.write(hiredis.pack_command(cast(Any, command)))
+        self._transport.write(packed)
         return future
 
     def close(self, reason: str) -> None:

@@ -69,6 +69,13 @@ class TestCalls:
                 await each.run(["k"], ["x"])
             assert await each.run(["k"], ["y"]) == b"y"
 
+    async def test_what_cannot_be_sent_spoils_nobody_elses_answer(self, server: Valkey):
+        async with script(server.url) as each:
+            await echoed(each)
+            with pytest.raises(TypeError):
+                await each.run(["k"], [None])  # type: ignore[list-item]
+            await echoed(each)
+
     async def test_a_caller_who_leaves_spoils_nobody_elses_answer(self, server: Valkey):
         async with script(server.url) as each:
             await echoed(each)

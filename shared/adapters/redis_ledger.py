@@ -30,6 +30,7 @@ from shared.llm.ledger import (
     Seed,
     Settle,
     Uncountable,
+    Unreached,
     Unseeded,
     Verdict,
     Withdraw,
@@ -73,7 +74,8 @@ class RedisLedger:
         except (RedisAway, RedisRefused) as error:
             if isinstance(error, RedisRefused):
                 log.warning("redis.refused", reason=str(error)[:200])
-            raise Unavailable("Redis does not answer. Try again in a moment.") from error
+            away = Unavailable if error.sent else Unreached
+            raise away("Redis does not answer. Try again in a moment.") from error
         return orjson.loads(answer)
 
 
@@ -81,7 +83,7 @@ def _script(url: str) -> RedisScript:
     try:
         return RedisScript(url, Path(__file__).with_suffix(".lua").read_bytes())
     except ValueError as error:
-        raise Unavailable("Redis is not configured: check REDIS_URL.") from error
+        raise Unreached("Redis is not configured: check REDIS_URL.") from error
 
 
 def _written(op: Op) -> list[Any]:

@@ -25,11 +25,15 @@ type Answer = Any
 
 
 class RedisAway(OSError):
-    """Redis did not answer: nobody knows whether the script ran."""
+    """Redis did not answer: when the script was `sent`, nobody knows whether it ran."""
+
+    sent = True
 
 
 class RedisRefused(Exception):
-    """Redis answered with an error: the script did not run to its end."""
+    """Redis answered with an error: when the script was `sent`, it did not run to its end."""
+
+    sent = True
 
 
 class RedisScript:
@@ -82,8 +86,13 @@ class RedisScript:
             try:
                 async with asyncio.timeout(_SECONDS):
                     self._connection = await self._opened()
+            except RedisRefused as error:
+                error.sent = False
+                raise
             except (OSError, TimeoutError) as error:
-                raise RedisAway(f"Redis cannot be reached: {error or 'no connection in time'}") from error
+                away = RedisAway(f"Redis cannot be reached: {error or 'no connection in time'}")
+                away.sent = False
+                raise away from error
             return self._connection
 
     async def _opened(self) -> _Connection:

@@ -34,6 +34,7 @@ from shared.llm.ledger import (
     Seed,
     Settle,
     Uncountable,
+    Unreached,
     Unseeded,
     Verdict,
     Withdraw,
@@ -49,6 +50,7 @@ _BREATH = 0.002
 _RECENT = timedelta(seconds=60)
 _MOST_RECENT = 20_000
 _MOST_OWED = 10_000
+_DROPPED_AT_ONCE = 1000
 _RECONCILED_AT_ONCE = 100
 
 
@@ -95,7 +97,8 @@ class Books:
         try:
             verdict = await self._decided(bill)
         except Unavailable as error:
-            self._post(Withdraw(bill.hold))
+            if not isinstance(error, Unreached):
+                self._post(Withdraw(bill.hold))
             if not self._fail_open:
                 raise Unavailable(f"Limits and budgets cannot be checked. {error.detail}", retry_after=2) from error
             bill.enforced = False
@@ -186,11 +189,18 @@ class Books:
         try:
             return (await self._ledger.apply([*owed, *ops]))[len(owed) :]
         except Unavailable:
-            lasting = [op for op in ops if isinstance(op, Settle | Forget | Withdraw)]
-            if len(owed) + len(lasting) > _MOST_OWED:
-                log.warning("llm.settlements_dropped", count=len(owed) + len(lasting) - _MOST_OWED)
-            self._owed = [*owed, *lasting][-_MOST_OWED:]
+            self._owed = owed
+            self._owe(ops)
             raise
+
+    def _owe(self, ops: list[Op]) -> None:
+        """Settlements can be spared least: a call not withdrawn lapses, a record not forgotten comes once more."""
+        self._owed += [op for op in ops if isinstance(op, Settle | Forget | Withdraw)]
+        if len(self._owed) > _MOST_OWED:
+            self._owed.sort(key=lambda op: isinstance(op, Settle))
+            dropped, self._owed = self._owed[:_DROPPED_AT_ONCE], self._owed[_DROPPED_AT_ONCE:]
+            if count := sum(isinstance(op, Settle) for op in dropped):
+                log.warning("llm.settlements_dropped", count=count)
 
     def _post(self, op: Op) -> None:
         self._asking.tell("", op)

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+from shared.core.errors import Unavailable
+
 type Kind = Literal["requests", "input_tokens", "output_tokens", "streams", "spend"]
 
 MOST = 2**53
@@ -139,6 +141,10 @@ class Refused:
 type Verdict = Done | Unseeded | Refused
 
 
+class Unreached(Unavailable):
+    """Nobody was asked: nothing has happened."""
+
+
 class Uncountable(ValueError):
     """The operation fails however often it is tried, and changes nothing. Those beside it are done all the same."""
 
@@ -156,7 +162,10 @@ class Ledger(Protocol):
     """Every operation is one atomic decision; those given together are done in order, in one round trip."""
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
-        """Raises Unavailable: then nothing, some or all of it has happened. Repeating any operation is safe."""
+        """Raises Unavailable: then nothing, some or all of it has happened; Unreached: nothing has.
+
+        Repeating any operation is safe.
+        """
         ...
 
     async def lapsed(self, limit: int) -> list[Lapsed]:

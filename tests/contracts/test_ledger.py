@@ -27,6 +27,7 @@ from shared.llm.ledger import (
     Seed,
     Settle,
     Uncountable,
+    Unreached,
     Unseeded,
     Verdict,
     Withdraw,
@@ -281,12 +282,14 @@ class TestLease:
             await ledger.apply([Forget(tuple(told.id for told in found))])
 
 
-async def test_while_down_the_fake_is_unavailable(subject):
+@pytest.mark.parametrize(("state", "error"), [("down", Unreached), ("silent", Unavailable)])
+async def test_while_it_is_away_the_fake_is_unavailable(subject, state, error):
     ledger = FakeLedger()
-    ledger.down = True
-    with pytest.raises(Unavailable):
+    setattr(ledger, state, True)
+    with pytest.raises(Unavailable) as refusal:
         await ledger.apply([Forget((subject,))])
-    with pytest.raises(Unavailable):
+    assert type(refusal.value) is error
+    with pytest.raises(error):
         await ledger.lapsed(1)
 
 
@@ -300,9 +303,9 @@ class TestRedisLedger:
     async def test_nobody_listening_is_unavailable_within_seconds(self):
         ledger = RedisLedger(f"redis://127.0.0.1:{free_port()}/0")
         start = time.monotonic()
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unreached):
             await ledger.apply([Forget(("x",))])
-        with pytest.raises(Unavailable):
+        with pytest.raises(Unreached):
             await ledger.lapsed(1)
         assert time.monotonic() - start < 5
         await ledger.close()
@@ -313,10 +316,11 @@ class TestRedisLedger:
             writer.close()
 
         async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
-            ledger = RedisLedger(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}/0")
+            ledger = RedisLedger(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
             start = time.monotonic()
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as refusal:
                 await ledger.lapsed(1)
+            assert not isinstance(refusal.value, Unreached)
             assert time.monotonic() - start < 6
             await ledger.close()
 
@@ -339,5 +343,5 @@ class TestRedisLedger:
 
     @pytest.mark.parametrize("text", ["", "nonsense", "http://x"])
     async def test_an_address_that_is_none_says_which_setting(self, text):
-        with pytest.raises(Unavailable, match="REDIS_URL"):
+        with pytest.raises(Unreached, match="REDIS_URL"):
             await RedisLedger(text).lapsed(1)

@@ -108,6 +108,7 @@ class TestAddress:
             with pytest.raises(RedisRefused, match="WRONGPASS") as refusal:
                 await each.run(["k"], [])
             assert "secret" not in str(refusal.value)
+            assert not refusal.value.sent
         async with script(server.url) as each:
             with pytest.raises(RedisRefused, match="NOAUTH"):
                 await each.run(["k"], [])
@@ -140,15 +141,16 @@ class TestCuts:
             await asyncio.sleep(0.1)
             await client.client_kill_filter(_type="normal", skipme=True)
             told = await asyncio.gather(*asked, return_exceptions=True)
-            assert all(isinstance(error, RedisAway) for error in told)
+            assert all(isinstance(error, RedisAway) and error.sent for error in told)
             await client.client_unpause()
             await echoed(each)
 
     async def test_a_server_that_is_gone_and_back(self, server: Valkey):
         port = free_port()
         async with script(f"redis://127.0.0.1:{port}") as each:
-            with pytest.raises(RedisAway):
+            with pytest.raises(RedisAway) as refusal:
                 await echoed(each)
+            assert not refusal.value.sent
             async with Valkey(port=port):
                 await echoed(each)
             with pytest.raises(RedisAway):

@@ -23,6 +23,7 @@ from shared.llm.ledger import (
     Seed,
     Settle,
     Uncountable,
+    Unreached,
     Unseeded,
     Verdict,
     Withdraw,
@@ -47,10 +48,13 @@ class Call:
 
 
 class FakeLedger:
-    """While `down` is set, every call raises Unavailable; `flush` forgets everything, as Redis may."""
+    """While `down` is set, nobody listens; while `silent`, it does what it is asked and never answers.
+
+    `flush` forgets everything, as Redis may.
+    """
 
     def __init__(self, clock: Clock | None = None, lease: float = 60) -> None:
-        self.down = False
+        self.down = self.silent = False
         self._clock, self._lease = clock or SystemClock(), lease
         self.flush()
 
@@ -60,13 +64,16 @@ class FakeLedger:
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         self._reach()
-        return [self._act(op) for op in ops]
+        verdicts = [self._act(op) for op in ops]
+        self._hear()
+        return verdicts
 
     async def lapsed(self, limit: int) -> list[Lapsed]:
         self._reach()
         found = sorted((kept.lapses, call) for call, kept in self.calls.items() if kept.lapses <= self._now)[:limit]
         for _, call in found:
             self.calls[call].lapses = self._now + self._lease
+        self._hear()
         return [Lapsed(call, self.calls[call].open, self.calls[call].record) for _, call in found]
 
     async def close(self) -> None:
@@ -78,6 +85,10 @@ class FakeLedger:
 
     def _reach(self) -> None:
         if self.down:
+            raise Unreached("Redis does not answer. Try again in a moment.")
+
+    def _hear(self) -> None:
+        if self.silent:
             raise Unavailable("Redis does not answer. Try again in a moment.")
 
     def _act(self, op: Op) -> Verdict | Uncountable:

@@ -1,15 +1,18 @@
 """The books when what they lean on is away, and when a process dies."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
-from shared.core.errors import Invalid
+from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
 from shared.llm.bill import Bill
-from shared.llm.ledger import Uncountable
-from shared.llm.models import Call
+from shared.llm.books import Books
+from shared.llm.ledger import Op, Seed, Uncountable, Verdict, Withdraw
+from shared.llm.models import BROKEN_OFF, Call
+from tests.fakes import FakeLedger
 from tests.unit.llm.world import RUN, World, scripted
 
 BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
@@ -40,6 +43,64 @@ class TestAdmit:
         assert isinstance(odd, Uncountable)
         assert (first, last) == (None, None)
         assert all(each.enforced for each in bills)
+
+
+class WatchedLedger(FakeLedger):
+    """`asked`: what it was asked, reached or not."""
+
+    asked: list[list[Op]]
+
+    async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
+        self.asked.append(list(ops))
+        return await super().apply(ops)
+
+
+def watched() -> tuple[World, WatchedLedger, Books]:
+    world, _ = scripted()
+    world.ledger = ledger = WatchedLedger(world.clock)
+    ledger.asked = []
+    return world, ledger, world.another_books()
+
+
+async def settled_unheard(world: World, ledger: FakeLedger, books: Books) -> Bill:
+    """One that is let in, and whose settlement reaches nobody."""
+    unheard = await bill(world)
+    await books.admit(unheard)
+    unheard.status = BROKEN_OFF
+    ledger.down = True
+    books.settle(unheard)
+    await books.close()
+    return unheard
+
+
+class TestRedisAway:
+    async def test_a_call_that_nobody_was_asked_about_leaves_nothing_to_be_told(self):
+        world, ledger, books = watched()
+        ledger.down = True
+        with pytest.raises(Unavailable):
+            await books.admit(await bill(world))
+        ledger.down = False
+        await books.admit(await bill(world))
+        await books.close()
+        assert not any(isinstance(op, Withdraw) for ops in ledger.asked for op in ops)
+
+    async def test_20_000_refused_calls_push_out_no_settlement(self):
+        world, ledger, books = watched()
+        settled = await settled_unheard(world, ledger, books)
+        ledger.down, ledger.silent = False, True
+        refused = await bill(world)
+        for _ in range(100):
+            tries = [books.admit(refused) for _ in range(200)]
+            assert {type(each) for each in await asyncio.gather(*tries, return_exceptions=True)} == {Unavailable}
+        ledger.down, ledger.silent = True, False
+        with pytest.raises(Unavailable):
+            await books.admit(refused)
+        ledger.flush()
+        ledger.down = False
+        await ledger.apply([Seed(subject, {}, {}) for subject in settled.hold.subjects])
+        await books.admit(await bill(world))
+        await books.close()
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] > 0
 
 
 class TestReconcile:

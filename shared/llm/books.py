@@ -188,7 +188,7 @@ class Books:
         owed, self._owed = self._owed, []
         try:
             return (await self._ledger.apply([*owed, *ops]))[len(owed) :]
-        except Unavailable:
+        except BaseException:
             self._owed = owed
             self._owe(ops)
             raise

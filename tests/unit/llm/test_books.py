@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from shared.core.clock import Clock
 from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
 from shared.llm.bill import Bill
@@ -46,19 +47,23 @@ class TestAdmit:
 
 
 class WatchedLedger(FakeLedger):
-    """`asked`: what it was asked, reached or not."""
+    """`asked`: what it was asked, reached or not. `error`: what it raises instead."""
 
-    asked: list[list[Op]]
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock)
+        self.asked: list[list[Op]] = []
+        self.error: BaseException | None = None
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         self.asked.append(list(ops))
+        if self.error:
+            raise self.error
         return await super().apply(ops)
 
 
 def watched() -> tuple[World, WatchedLedger, Books]:
     world, _ = scripted()
     world.ledger = ledger = WatchedLedger(world.clock)
-    ledger.asked = []
     return world, ledger, world.another_books()
 
 
@@ -71,6 +76,15 @@ async def settled_unheard(world: World, ledger: FakeLedger, books: Books) -> Bil
     books.settle(unheard)
     await books.close()
     return unheard
+
+
+async def told(world: World, ledger: FakeLedger, books: Books) -> None:
+    """A ledger that has forgotten everything is back, and hears what it was not told."""
+    ledger.down = ledger.silent = False
+    ledger.flush()
+    await ledger.apply([Seed(subject, {}, {}) for subject in (await bill(world)).hold.subjects])
+    await books.admit(await bill(world))
+    await books.close()
 
 
 class TestRedisAway:
@@ -95,12 +109,19 @@ class TestRedisAway:
         ledger.down, ledger.silent = True, False
         with pytest.raises(Unavailable):
             await books.admit(refused)
-        ledger.flush()
-        ledger.down = False
-        await ledger.apply([Seed(subject, {}, {}) for subject in settled.hold.subjects])
-        await books.admit(await bill(world))
-        await books.close()
-        assert ledger.subjects[f"run/{RUN}"].spent["total"] > 0
+        await told(world, ledger, books)
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+
+    @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
+    async def test_what_goes_wrong_on_the_way_pushes_out_no_settlement(self, error):
+        world, ledger, books = watched()
+        settled = await settled_unheard(world, ledger, books)
+        ledger.down, ledger.error = False, error()
+        with pytest.raises(error):
+            await books.admit(await bill(world))
+        ledger.error = None
+        await told(world, ledger, books)
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
 
 
 class TestReconcile:

@@ -19,6 +19,8 @@ import hiredis
 
 _SECONDS = 2
 """To connect, and to answer."""
+_AWAY_SECONDS = 1
+"""So long nobody waits for a Redis that did not answer: those who ask one after another would wait for it each."""
 
 type Argument = str | bytes | int
 type Answer = Any
@@ -58,6 +60,7 @@ class RedisScript:
         self._sha = hashlib.sha1(script, usedforsecurity=False).hexdigest()
         self._connection: _Connection | None = None
         self._connecting = asyncio.Lock()
+        self._away_until = 0.0
 
     async def run(self, keys: Sequence[str], arguments: Sequence[Argument]) -> Answer:
         """What the script returns. Raises RedisAway and RedisRefused."""
@@ -71,6 +74,7 @@ class RedisScript:
                     answer = await connection.ask("EVAL", self._script, len(keys), *keys, *arguments)
         except TimeoutError:
             connection.close("no answer in time")
+            self._away()
             raise RedisAway("Redis gave no answer in time.") from None
         return _checked(answer)
 
@@ -83,17 +87,20 @@ class RedisScript:
         async with self._connecting:
             if self._connection and not self._connection.lost:
                 return self._connection
+            if asyncio.get_running_loop().time() < self._away_until:
+                raise _unsent(RedisAway("Redis did not answer a moment ago."))
             try:
                 async with asyncio.timeout(_SECONDS):
                     self._connection = await self._opened()
             except RedisRefused as error:
-                error.sent = False
-                raise
+                raise _unsent(error) from None
             except (OSError, TimeoutError) as error:
-                away = RedisAway(f"Redis cannot be reached: {error or 'no connection in time'}")
-                away.sent = False
-                raise away from error
+                self._away()
+                raise _unsent(RedisAway(f"Redis cannot be reached: {str(error) or 'no connection in time'}")) from error
             return self._connection
+
+    def _away(self) -> None:
+        self._away_until = asyncio.get_running_loop().time() + _AWAY_SECONDS
 
     async def _opened(self) -> _Connection:
         loop = asyncio.get_running_loop()
@@ -157,6 +164,11 @@ class _Connection(asyncio.Protocol):
     @override
     def connection_lost(self, exc: Exception | None) -> None:
         self.close(str(exc or "closed by Redis"))
+
+
+def _unsent[E: RedisAway | RedisRefused](error: E) -> E:
+    error.sent = False
+    return error
 
 
 def _checked(answer: Answer) -> Answer:

@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from redis.asyncio import Redis
 from shared.adapters.redis_ledger import RedisLedger
 from shared.core import ids, usage
 from shared.core.clock import SystemClock
-from shared.core.errors import PaymentRequired, RateLimited
+from shared.core.errors import PaymentRequired, RateLimited, Unavailable
 from shared.core.ports import Json
 from shared.core.store import Store
 from shared.llm import allowances
@@ -187,6 +188,22 @@ async def reconciling(process: Process) -> None:
     for _ in count():
         await asyncio.sleep(LEASE / 2)
         await process.books.reconcile()
+
+
+async def test_while_redis_is_silent_all_are_refused_in_seconds():
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(silent, "127.0.0.1", 0) as server:
+        ledger = RedisLedger(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        company = Company(ledger, Budget())
+        books, start = company.process().books, time.monotonic()
+        tries = [books.admit(company.bill()) for _ in range(1000)]
+        told = await asyncio.gather(*tries, return_exceptions=True)
+        assert time.monotonic() - start < 5
+        assert {type(each) for each in told} == {Unavailable}
+        await ledger.close()
 
 
 @asynccontextmanager

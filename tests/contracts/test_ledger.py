@@ -333,6 +333,7 @@ class TestRedisLedger:
         with pytest.raises(Unavailable):
             await ledger.lapsed(1)
         async with Valkey(port=port):
+            await asyncio.sleep(1.1)
             assert await one(ledger, Admit(hold(subject), ())) == Unseeded((subject,))
         await ledger.close()
 

@@ -4,7 +4,8 @@ import asyncio
 import ssl
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -117,10 +118,11 @@ class TestAddress:
         authority, served = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(served)
         authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-        async with passing_on(server.port, served) as port, script(f"rediss://127.0.0.1:{port}") as each:
+        async with passing(server.port, served) as relay, script(f"rediss://127.0.0.1:{relay.port}") as each:
             with pytest.raises(RedisAway, match="CERTIFICATE_VERIFY_FAILED"):
                 await each.run(["k"], [])
             monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+            await asyncio.sleep(1.1)
             await echoed(each)
 
 
@@ -152,6 +154,7 @@ class TestCuts:
                 await echoed(each)
             assert not refusal.value.sent
             async with Valkey(port=port):
+                await asyncio.sleep(1.1)
                 await echoed(each)
             with pytest.raises(RedisAway):
                 await echoed(each)
@@ -166,6 +169,27 @@ class TestCuts:
             told = await asyncio.gather(*(echoed(each) for _ in range(20)), return_exceptions=True)
             assert all(isinstance(error, RedisAway) for error in told)
             assert time.monotonic() - start < 4
+
+    @pytest.mark.parametrize("opened", [True, False])
+    async def test_after_silence_nobody_waits_for_a_second(self, server: Valkey, opened: bool):
+        async with (
+            passing(server.port) as relay,
+            script(f"redis://127.0.0.1:{relay.port}{'' if opened else '/0'}") as each,
+        ):
+            if opened:
+                await echoed(each)
+            relay.silent = True
+            with pytest.raises(RedisAway, match="in time"):
+                await echoed(each)
+            start = time.monotonic()
+            for _ in range(50):
+                with pytest.raises(RedisAway) as refusal:
+                    await echoed(each)
+                assert not refusal.value.sent
+            assert time.monotonic() - start < 0.5
+            relay.silent = False
+            await asyncio.sleep(1.1)
+            await echoed(each)
 
     async def test_a_server_of_another_kind(self):
         async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -189,18 +213,27 @@ async def listening(serve: Served, tls: ssl.SSLContext | None = None) -> AsyncGe
         server.close()
 
 
+@dataclass
+class Relay:
+    port: int = 0
+    silent: bool = False
+
+
 @asynccontextmanager
-async def passing_on(port: int, tls: ssl.SSLContext) -> AsyncGenerator[int]:
-    """TLS in front of a server without."""
+async def passing(port: int, tls: ssl.SSLContext | None = None) -> AsyncGenerator[Relay]:
+    """In front of a server; what it is told while it is `silent` is lost."""
+    relay = Relay()
 
     async def copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while data := await reader.read(65536):
-            writer.write(data)
+        with suppress(OSError):
+            while data := await reader.read(65536):
+                if not relay.silent:
+                    writer.write(data)
         writer.close()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", port)
         await asyncio.gather(copy(reader, inner_writer), copy(inner_reader, writer))
 
-    async with listening(serve, tls) as given:
-        yield given
+    async with listening(serve, tls) as relay.port:
+        yield relay

@@ -99,13 +99,20 @@ function act.renew(id, subjects, amounts, record)
 end
 
 function act.withdraw(id, subjects, amounts)
-  if state(id) ~= 'o' then return { 'ok' } end
-  release(subjects, amounts)
-  for _, subject in ipairs(subjects) do
-    owe(prefix .. subject, 'requests', -1)
-    owe(prefix .. subject, 'input_tokens', 0 - amounts[2])
+  local known = state(id)
+  if known == 'o' then
+    release(subjects, amounts)
+    for _, subject in ipairs(subjects) do
+      owe(prefix .. subject, 'requests', -1)
+      owe(prefix .. subject, 'input_tokens', 0 - amounts[2])
+    end
+    return act.forget({ id })
   end
-  return act.forget({ id })
+  if known ~= 's' then -- its admission may come later, if at all
+    redis.call('HSET', calls, id, 'w')
+    lapse_in(id, lease)
+  end
+  return { 'ok' }
 end
 
 function act.settle(id, subjects, amounts, record, used, periods)
@@ -146,16 +153,20 @@ function act.seed(subject, spent, used)
 end
 
 function act.lapsed(limit)
-  local found = { 'lapsed' }
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, limit)) do
-    local kept = redis.call('HGET', calls, id)
-    if kept then
-      table.insert(found, { id, kept })
-      lapse_in(id, lease)
-    else
-      redis.call('ZREM', leases, id)
+  local found, due, most = { 'lapsed' }, nil, nil
+  repeat
+    most = limit + 1 - #found
+    due = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, most)
+    for _, id in ipairs(due) do
+      local kept = redis.call('HGET', calls, id)
+      if kept and kept ~= 'w' then
+        table.insert(found, { id, kept })
+        lapse_in(id, lease)
+      else
+        act.forget({ id })
+      end
     end
-  end
+  until #due < most or #found > limit
   return found
 end
 

@@ -1,8 +1,8 @@
 """The ledger of limits and budgets in Redis: one script, one round trip, whatever is asked together.
 
-Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leases` orders open and settled calls by
-when they lapse; `calls` holds `o` (open) or `s` (settled) and the record; a subject is a hash of `s:<period>` (spent),
-`h` (held), `n` (streams) and, for each kind of use per minute, the debt and when it was noted.
+Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leases` orders calls by when they lapse;
+`calls` holds the state of each: `o` (open) or `s` (settled) and the record, or `w` (withdrawn). A subject is a hash of
+`s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute, the debt and when it was noted.
 """
 
 from __future__ import annotations

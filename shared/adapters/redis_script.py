@@ -10,8 +10,10 @@ import asyncio
 import hashlib
 import socket
 import ssl
+import struct
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, cast, override
 from urllib.parse import unquote, urlsplit
 
@@ -134,9 +136,16 @@ class _Connection(asyncio.Protocol):
         return future
 
     def close(self, reason: str) -> None:
-        self.lost = True
-        if self._transport:
+        """What the kernel still has to send is not sent any more: it would be done after what comes next."""
+        if self._transport and not self.lost:
+            with suppress(OSError):  # it is closed already
+                sock = self._transport.get_extra_info("socket")
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self._transport.abort()
+        self._lose(reason)
+
+    def _lose(self, reason: str) -> None:
+        self.lost = True
         while self._asked:
             future = self._asked.popleft()
             if not future.done():
@@ -163,7 +172,7 @@ class _Connection(asyncio.Protocol):
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
-        self.close(str(exc or "closed by Redis"))
+        self._lose(str(exc or "closed by Redis"))
 
 
 def _unsent[E: RedisAway | RedisRefused](error: E) -> E:

@@ -73,7 +73,7 @@ class Renew:
 
 @dataclass(frozen=True, slots=True)
 class Withdraw:
-    """The call never happened: as if it had not been admitted."""
+    """The call never happened: as if it had not been admitted, and for a lease it will not be."""
 
     hold: Hold
 

@@ -248,6 +248,35 @@ class TestLease:
         await ledger.apply([settled(held, usd=5), Forget((held.id,))])
         assert (await refused(ledger, Admit(hold(subject), (budget(subject, 5),)))).used == 5
 
+    async def test_one_admitted_after_its_withdrawal_holds_nothing_and_never_lapses(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        rules = (budget(subject, 10), Rule(subject, "requests", 1), Rule(subject, "streams", 1))
+        late = hold(subject, usd=60, streams=1)
+        await ledger.apply([Withdraw(late), Withdraw(late)])
+        await ledger.apply([Admit(late, rules), Renew(late)])
+        other = hold(subject, usd=10, streams=1)
+        assert await one(ledger, Admit(other, rules)) == Done()
+        await ledger.apply([settled(other, usd=10), Forget((other.id,))])
+        for _ in range(3):
+            await asyncio.sleep(LEASE + 0.05)
+            assert await ledger.lapsed(10) == []
+
+    async def test_one_settled_after_its_withdrawal_counts_once(self, ledger, subject):
+        await seeded(ledger, subject)
+        late = hold(subject, usd=60)
+        await ledger.apply([Withdraw(late), settled(late, usd=7), Admit(late, ()), settled(late, usd=7)])
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 7),)))
+        assert (verdict.used, verdict.held) == (7, 0)
+
+    async def test_many_withdrawn_keep_no_lapsed_one_waiting(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        await ledger.apply([Withdraw(hold(subject)) for _ in range(25)])
+        await one(ledger, Admit(held := hold(subject), ()))
+        await asyncio.sleep(LEASE + 0.05)
+        assert [told.id for told in await ledger.lapsed(10)] == [held.id]
+
     async def test_a_renewed_one_lives_on(self, ledger, subject):
         await self.drained(ledger)
         await seeded(ledger, subject)

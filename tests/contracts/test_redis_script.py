@@ -191,6 +191,22 @@ class TestCuts:
             await asyncio.sleep(1.1)
             await echoed(each)
 
+    async def test_after_silence_nothing_of_what_was_sent_arrives_any_more(self):
+        ended = asyncio.get_running_loop().create_future()
+
+        async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"x")
+            try:
+                ended.set_result(await reader.read())
+            except OSError as error:
+                ended.set_result(error)
+            writer.close()
+
+        async with listening(silent) as port, script(f"redis://127.0.0.1:{port}") as each:
+            with pytest.raises(RedisAway):
+                await each.run(["x"], [])
+            assert isinstance(await ended, ConnectionResetError)
+
     async def test_a_server_of_another_kind(self):
         async def web(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(10)

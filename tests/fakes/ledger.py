@@ -3,6 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 from shared.core.clock import Clock, SystemClock
 from shared.core.errors import Unavailable
@@ -42,9 +43,9 @@ class Subject:
 
 @dataclass
 class Call:
-    open: bool
-    record: str
+    state: Literal["open", "settled", "withdrawn"]
     lapses: float
+    record: str = ""
 
 
 class FakeLedger:
@@ -70,11 +71,14 @@ class FakeLedger:
 
     async def lapsed(self, limit: int) -> list[Lapsed]:
         self._reach()
-        found = sorted((kept.lapses, call) for call, kept in self.calls.items() if kept.lapses <= self._now)[:limit]
-        for _, call in found:
-            self.calls[call].lapses = self._now + self._lease
+        due = {call: kept for call, kept in self.calls.items() if kept.lapses <= self._now}
+        for call in [call for call, kept in due.items() if kept.state == "withdrawn"]:
+            del self.calls[call], due[call]
+        found = sorted(due, key=lambda call: due[call].lapses)[:limit]
+        for call in found:
+            due[call].lapses = self._now + self._lease
         self._hear()
-        return [Lapsed(call, self.calls[call].open, self.calls[call].record) for _, call in found]
+        return [Lapsed(call, due[call].state == "open", due[call].record) for call in found]
 
     async def close(self) -> None:
         pass
@@ -152,7 +156,7 @@ class FakeLedger:
 
     def _hold(self, hold: Hold) -> None:
         self._change(hold, 1)
-        self.calls[hold.id] = Call(True, hold.record, self._now + self._lease)
+        self.calls[hold.id] = Call("open", self._now + self._lease, hold.record)
 
     def _change(self, hold: Hold, sign: int) -> None:
         for subject in hold.subjects:
@@ -163,12 +167,15 @@ class FakeLedger:
         known = self.calls.get(hold.id)
         if known is None:
             self._hold(hold)
-        elif known.open:
+        elif known.state == "open":
             known.lapses = self._now + self._lease
 
     def _withdraw(self, hold: Hold) -> None:
         known = self.calls.get(hold.id)
-        if known is None or not known.open:
+        if known is None or known.state == "withdrawn":
+            self.calls[hold.id] = Call("withdrawn", self._now + self._lease)
+            return
+        if known.state == "settled":
             return
         self._change(hold, -1)
         del self.calls[hold.id]
@@ -178,11 +185,12 @@ class FakeLedger:
 
     def _settle(self, op: Settle) -> None:
         known = self.calls.get(op.hold.id)
-        if known and not known.open:
+        if known and known.state == "settled":
             return
-        if known:
+        taken = 0
+        if known and known.state == "open":
             self._change(op.hold, -1)
-        taken = op.hold.amounts.input_tokens if known else 0
+            taken = op.hold.amounts.input_tokens
         for subject in op.hold.subjects:
             if not self.subjects[subject].seeded:
                 continue
@@ -190,7 +198,7 @@ class FakeLedger:
                 self.subjects[subject].spent[period] += op.used.micro_usd
             self._owe(subject, "input_tokens", op.used.input_tokens - taken)
             self._owe(subject, "output_tokens", op.used.output_tokens)
-        self.calls[op.hold.id] = Call(False, op.record, self._now + self._lease / 4)
+        self.calls[op.hold.id] = Call("settled", self._now + self._lease / 4, op.record)
 
     def _seed(self, op: Seed) -> None:
         subject = self.subjects[op.subject]

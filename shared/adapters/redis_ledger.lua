@@ -50,6 +50,13 @@ local function release(subjects, amounts)
   end
 end
 
+local function drop(id)
+  redis.call('HDEL', calls, id)
+  redis.call('ZREM', leases, id)
+end
+
+local estimate = '%b[]' -- in an estimated call: what was counted for it
+
 local function state(id) return string.sub(redis.call('HGET', calls, id) or '', 1, 1) end
 
 local function refusal(place, rule, amounts)
@@ -106,37 +113,51 @@ function act.withdraw(id, subjects, amounts)
       owe(prefix .. subject, 'requests', -1)
       owe(prefix .. subject, 'input_tokens', 0 - amounts[2])
     end
-    return act.forget({ id })
-  end
-  if known ~= 's' then -- its admission may come later, if at all
+    drop(id)
+  elseif known == '' or known == 'w' then -- its admission may come later, if at all
     redis.call('HSET', calls, id, 'w')
     lapse_in(id, lease)
   end
   return { 'ok' }
 end
 
-function act.settle(id, subjects, amounts, record, used, periods)
+function act.settle(id, subjects, amounts, record, used, periods, estimated)
   check(used)
-  local known = state(id)
-  if known == 's' then return { 'ok' } end
-  if known == 'o' then release(subjects, amounts) end
+  local kept = redis.call('HGET', calls, id) or ''
+  local known = string.sub(kept, 1, 1)
+  if known == 's' or (estimated and known ~= 'o') then return { 'ok' } end
+  local counted = { 0, 0, 0 }
+  if known == 'o' then
+    release(subjects, amounts)
+    counted[2] = amounts[2]
+  elseif known == 'e' or known == 'x' then
+    counted = cjson.decode(string.match(kept, estimate))
+  end
   for _, subject in ipairs(subjects) do
     local key = prefix .. subject
     if redis.call('HEXISTS', key, 'seeded') == 1 then
-      for _, period in ipairs(periods) do redis.call('HINCRBY', key, 's:' .. period, whole(used[1])) end
-      owe(key, 'input_tokens', used[2] - (known == 'o' and amounts[2] or 0))
-      owe(key, 'output_tokens', used[3])
+      for _, period in ipairs(periods) do redis.call('HINCRBY', key, 's:' .. period, whole(used[1] - counted[1])) end
+      owe(key, 'input_tokens', used[2] - counted[2])
+      owe(key, 'output_tokens', used[3] - counted[3])
     end
   end
-  redis.call('HSET', calls, id, 's' .. record)
+  local now_known = 's'
+  if estimated then now_known = 'e[' .. table.concat({ whole(used[1]), whole(used[2]), whole(used[3]) }, ',') .. ']' end
+  redis.call('HSET', calls, id, now_known .. record)
   lapse_in(id, lease / 4) -- its record is on its way, if its process lives
   return { 'ok' }
 end
 
 function act.forget(ids)
   for _, id in ipairs(ids) do
-    redis.call('HDEL', calls, id)
-    redis.call('ZREM', leases, id)
+    local kept = redis.call('HGET', calls, id) or ''
+    local known = string.sub(kept, 1, 1)
+    if known == 'e' then -- the truth may still come
+      redis.call('HSET', calls, id, 'x' .. string.match(kept, estimate))
+      lapse_in(id, kept_seconds * 1000)
+    elseif known == 's' or known == 'w' then
+      drop(id)
+    end
   end
   return { 'ok' }
 end
@@ -158,12 +179,14 @@ function act.lapsed(limit)
     most = limit + 1 - #found
     due = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, most)
     for _, id in ipairs(due) do
-      local kept = redis.call('HGET', calls, id)
-      if kept and kept ~= 'w' then
-        table.insert(found, { id, kept })
+      local kept = redis.call('HGET', calls, id) or ''
+      local known = string.sub(kept, 1, 1)
+      if known == 'o' or known == 's' or known == 'e' then
+        local record = known == 'e' and string.gsub(kept, estimate, '', 1) or kept
+        table.insert(found, { id, known == 'o', string.sub(record, 2) })
         lapse_in(id, lease)
       else
-        act.forget({ id })
+        drop(id)
       end
     end
   until #due < most or #found > limit

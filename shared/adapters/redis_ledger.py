@@ -1,7 +1,8 @@
 """The ledger of limits and budgets in Redis: one script, one round trip, whatever is asked together.
 
 Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leases` orders calls by when they lapse;
-`calls` holds the state of each: `o` (open) or `s` (settled) and the record, or `w` (withdrawn). A subject is a hash of
+`calls` holds the state of each: `o` (open) or `s` (settled) and the record; `e` (estimated), what was counted and the
+record; `x` and what was counted, once that record is safe elsewhere; or `w` (withdrawn). A subject is a hash of
 `s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute, the debt and when it was noted.
 """
 
@@ -56,7 +57,7 @@ class RedisLedger:
 
     async def lapsed(self, limit: int) -> list[Lapsed]:
         [found] = await self._run([["lapsed", limit]], ())
-        return [Lapsed(call, kept[0] == "o", kept[1:]) for call, kept in found[1:]]
+        return [Lapsed(*each) for each in found[1:]]
 
     async def close(self) -> None:
         if self._redis:
@@ -94,9 +95,9 @@ def _written(op: Op) -> list[Any]:
             return ["renew", *_hold(hold)]
         case Withdraw(hold):
             return ["withdraw", *_hold(hold)]
-        case Settle(hold, used, periods, record):
+        case Settle(hold, used, periods, record, estimated):
             spent = [used.micro_usd, used.input_tokens, used.output_tokens]
-            return ["settle", *_hold(hold)[:-1], record, spent, periods]
+            return ["settle", *_hold(hold)[:-1], record, spent, periods, estimated]
         case Forget(ids):
             return ["forget", ids]
         case Seed(subject, spent, minute):

@@ -22,6 +22,7 @@ from shared.core.messages import VERSION
 from shared.core.ports import Documents, Json, Queues
 from shared.llm.bill import Bill, settlement_of
 from shared.llm.ledger import (
+    Amounts,
     Done,
     Forget,
     Hold,
@@ -142,7 +143,7 @@ class Books:
                 records.append(await self._ended(lapsed))
             except (AttributeError, KeyError, TypeError, ValueError):
                 log.exception("llm.record_unreadable", usage_id=lapsed.id, record=lapsed.record)
-                self._post(Forget((lapsed.id,)))
+                self._post(Withdraw(Hold(lapsed.id, (), Amounts(), "")) if lapsed.open else Forget((lapsed.id,)))
         await self._keep(records)
         return len(found)
 
@@ -152,7 +153,8 @@ class Books:
         record = body["usage"] if lapsed.open else body
         if lapsed.open:
             log.warning("llm.call_lost", usage_id=lapsed.id, team_id=record["team_id"])
-            await self._asking.post("", settlement_of(UsageRecord.model_construct(**record), body["streams"]))
+            settlement = settlement_of(UsageRecord.model_construct(**record), body["streams"])
+            await self._asking.post("", replace(settlement, estimated=True))
         return record
 
     async def record(self, message: Json) -> None:

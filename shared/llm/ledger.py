@@ -80,20 +80,22 @@ class Withdraw:
 
 @dataclass(frozen=True, slots=True)
 class Settle:
-    """The call is over: what it used, under these periods, takes the place of its hold.
+    """The call is over: what it used, under these periods, takes the place of its hold, or of what was estimated.
 
-    `record` is kept until it is forgotten, and told as lapsed when that takes long.
+    `record` is kept until it is forgotten, and told as lapsed when that takes long. `estimated`: nobody knows, and it
+    takes the place of a hold only.
     """
 
     hold: Hold
     used: Amounts
     periods: tuple[str, ...]
     record: str = field(repr=False)
+    estimated: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Records of settled calls that are safe elsewhere."""
+    """Records that are safe elsewhere. A call under way is held on, what was estimated may still become the truth."""
 
     ids: tuple[str, ...]
 
@@ -151,7 +153,7 @@ class Uncountable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """The record of a call that nobody settled (`open`), or that nobody fetched after it was settled."""
+    """The record of a call that nobody settled (`open`), or that nobody forgot after it was settled."""
 
     id: str
     open: bool

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +14,7 @@ from shared.core.errors import Exists, Invalid, Stale
 from shared.core.events import NewEvent, UsageData
 from shared.core.log import Log
 from shared.core.messages import fitting, read
-from shared.core.ports import ANY, Delete, Json, Op, Put
+from shared.core.ports import ANY, Delete, Doc, Json, Op, Put
 from shared.core.store import Commit, Store
 from shared.core.teams import team_partition
 from shared.llm.bill import periods_of, subjects_of
@@ -28,8 +29,28 @@ _MOST_OPS = 90
 """A commit takes a hundred, and its events are some of them."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Fresh:
+    """A record that is not kept yet, and the estimate whose place it takes."""
+
+    record: UsageRecord
+    estimate: UsageRecord | None = None
+    etag: str | None = None
+
+    @property
+    def counts(self) -> list[tuple[UsageRecord, int]]:
+        return [(self.record, 1)] if self.estimate is None else [(self.record, 1), (self.estimate, -1)]
+
+    @property
+    def event_id(self) -> str:
+        return f"usage-{self.record.id}" if self.estimate is None else f"usage-{self.record.id}-settled"
+
+
 class UsageRecorder:
-    """Keeps records (`record/<id>`) and adds them to the sums of their team, in the same commit."""
+    """Keeps records (`record/<id>`) and adds them to the sums of their team, in the same commit.
+
+    A record of what was used takes the place of one that was estimated, and in the sums too.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -86,26 +107,38 @@ class UsageRecorder:
 
     async def _record_group(self, team_id: str, records: list[UsageRecord]) -> None:
         documents, partition = self._store.documents, usage.partition(team_id)
-        fresh = {
-            record.id: record for record in records if not await documents.get(partition, f"record/{record.id}")
-        }.values()
+        fresh = await self._fresh(partition, records)
         if not fresh:
             return
-        names = {name for record in fresh for name in _sums_of(record)}
+        counts = [count for each in fresh for count in each.counts]
+        names = {name for record, _ in counts for name in _sums_of(record)}
         docs = {name: await documents.get(partition, name) for name in names}
         sums: dict[str, Json] = {name: doc.body if doc else {} for name, doc in docs.items()}
-        for record in fresh:
+        for record, sign in counts:
             for name, labels in _sums_of(record).items():
-                _add(sums[name], record)
+                _add(sums[name], record, sign)
                 sums[name] |= labels
-        ops: list[Op] = [Put(f"record/{record.id}", record.model_dump()) for record in fresh]
-        ops += [Put(name, body, doc.etag if (doc := docs[name]) else None) for name, body in sums.items()]
-        events = _events(list(fresh), sums)
+        ops: list[Op] = [Put(f"record/{each.record.id}", each.record.model_dump(), each.etag) for each in fresh]
+        ops += [_kept(name, body, docs[name]) for name, body in sums.items()]
+        events = _events(fresh, sums)
         ops += await self._forgotten(partition, _MOST_OPS - len(ops) - len(events))
         await self._store.commit(Commit(partition, ops, events=events))
 
+    async def _fresh(self, partition: str, records: Sequence[UsageRecord]) -> list[_Fresh]:
+        """Of a record and its estimate, in one message or one after the other, the record alone."""
+        fresh: dict[str, _Fresh] = {}
+        for record in sorted(records, key=lambda record: not record.estimated):
+            doc = await self._store.documents.get(partition, f"record/{record.id}")
+            if doc is None:
+                fresh[record.id] = _Fresh(record)
+            elif doc.body["estimated"] and not record.estimated:
+                fresh[record.id] = _Fresh(record, UsageRecord.model_construct(**doc.body), doc.etag)
+        return list(fresh.values())
+
     async def _forgotten(self, partition: str, most: int) -> list[Op]:
         """Ids sort by time: the oldest come first."""
+        if most <= 0:
+            return []
         oldest = await self._store.documents.query(partition, "record/", limit=most)
         limit = iso(self._store.clock.now() - _REMEMBERED)
         return [Delete(doc.id, ANY) for doc in oldest if doc.body["time"] < limit]
@@ -142,7 +175,14 @@ def _sums_of(record: UsageRecord) -> dict[str, Json]:
     return found
 
 
-def _add(sums: Json, record: UsageRecord) -> None:
+def _kept(name: str, sums: Json, before: Doc | None) -> Op:
+    """Sums in which nothing counts any more are removed: a report would name what they are of."""
+    if before and not any(sums[figure] for figure in (*usage.COUNTED, usage.CHARGED)):
+        return Delete(name, before.etag)
+    return Put(name, sums, before.etag if before else None)
+
+
+def _add(sums: Json, record: UsageRecord, sign: int) -> None:
     figures = record.model_dump() | {
         "requests": int(not record.failed),
         "failed_requests": int(record.failed),
@@ -150,21 +190,22 @@ def _add(sums: Json, record: UsageRecord) -> None:
         "cost_micro_usd": record.cost_micro_usd or 0,
     }
     for name in (*usage.COUNTED, usage.CHARGED):
-        sums[name] = sums.get(name, 0) + figures[name]
+        sums[name] = sums.get(name, 0) + sign * figures[name]
     _, month, day = periods_of(record.time)
     for span, period in (("month", month), ("day", day)):
         if sums.get(span, "") < period:
             sums |= {span: period, f"{span}_{usage.CHARGED}": 0}
         if sums[span] == period:
-            sums[f"{span}_{usage.CHARGED}"] += record.charged_micro_usd
+            sums[f"{span}_{usage.CHARGED}"] += sign * record.charged_micro_usd
 
 
-def _events(records: Sequence[UsageRecord], sums: dict[str, Json]) -> list[NewEvent]:
+def _events(fresh: Sequence[_Fresh], sums: dict[str, Json]) -> list[NewEvent]:
     """One for each run, named for the last of its records."""
-    last = {record.run_id: record for record in records}
-    return [_told(run_id, record, sums[f"run/{run_id}"]) for run_id, record in last.items() if run_id]
+    last = {each.record.run_id: each for each in fresh}
+    return [_told(run_id, each, sums[f"run/{run_id}"]) for run_id, each in last.items() if run_id]
 
 
-def _told(run_id: str, last: UsageRecord, sums: Json) -> NewEvent:
-    data = UsageData(team_id=last.team_id, card_id=last.card_id, run_id=run_id, usage=usage.from_sums(sums))
-    return NewEvent("usage.recorded", f"run/{run_id}", data, [f"team.{last.team_id}"], id=f"usage-{last.id}")
+def _told(run_id: str, last: _Fresh, sums: Json) -> NewEvent:
+    team_id, card_id = last.record.team_id, last.record.card_id
+    data = UsageData(team_id=team_id, card_id=card_id, run_id=run_id, usage=usage.from_sums(sums))
+    return NewEvent("usage.recorded", f"run/{run_id}", data, [f"team.{team_id}"], id=last.event_id)

@@ -79,6 +79,10 @@ def settled(held: Hold, usd: int = 0, tokens: int = 0, output: int = 0) -> Settl
     return Settle(held, Amounts(usd, tokens, output), PERIODS, "final")
 
 
+def estimated(held: Hold, usd: int = 0, tokens: int = 0, output: int = 0) -> Settle:
+    return replace(settled(held, usd, tokens, output), estimated=True)
+
+
 async def refused(ledger: Ledger, op: Admit) -> Refused:
     verdict = await one(ledger, op)
     assert isinstance(verdict, Refused), verdict
@@ -296,6 +300,51 @@ class TestLease:
         await asyncio.sleep(LEASE + 0.05)
         assert await ledger.lapsed(10) == []
 
+    @pytest.mark.parametrize("forgotten", [False, True])
+    async def test_the_truth_takes_the_place_of_an_estimate(self, ledger, subject, forgotten):
+        kinds: tuple[Kind, ...] = ("input_tokens", "output_tokens")
+        await seeded(ledger, subject)
+        held = hold(subject, usd=500, tokens=500_000)
+        await one(ledger, Admit(held, tuple(Rule(subject, kind, 1000) for kind in kinds)))
+        await ledger.apply([estimated(held, usd=500, tokens=500_000, output=500_000)] * 2)
+        for kind in kinds:
+            assert (await refused(ledger, Admit(hold(subject), (Rule(subject, kind, 1000),)))).used > 499_000
+        if forgotten:
+            await one(ledger, Forget((held.id,)))
+        await ledger.apply([Renew(held), *[settled(held, usd=7, tokens=300, output=400)] * 2, Forget((held.id,))])
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 7),)))
+        assert (verdict.used, verdict.held) == (7, 0)
+        for kind, most in zip(kinds, (300, 400), strict=True):
+            assert await is_open(ledger, Rule(subject, kind, most + 10))
+            verdict = await refused(ledger, Admit(hold(subject), (Rule(subject, kind, most),)))
+            assert most - 10 < verdict.used <= most
+
+    async def test_an_estimate_takes_the_place_of_nothing_but_a_hold(self, ledger, subject):
+        await seeded(ledger, subject)
+        truth, withdrawn, unknown = hold(subject, usd=9), hold(subject, usd=9), hold(subject, usd=9)
+        await ledger.apply([Admit(truth, ()), settled(truth, usd=2), Withdraw(withdrawn)])
+        await ledger.apply([estimated(each, usd=9) for each in (truth, withdrawn, unknown)])
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 2),)))
+        assert (verdict.used, verdict.held) == (2, 0)
+
+    async def test_an_estimated_record_is_told_until_it_is_forgotten(self, ledger, subject):
+        await self.drained(ledger)
+        await seeded(ledger, subject)
+        await ledger.apply([Admit(held := hold(subject, usd=1), ()), estimated(held, usd=1)])
+        await asyncio.sleep(LEASE / 4 + 0.05)
+        assert [(told.open, told.record) for told in await ledger.lapsed(10)] == [(False, "final")]
+        await one(ledger, Forget((held.id,)))
+        await asyncio.sleep(LEASE + 0.05)
+        assert await ledger.lapsed(10) == []
+
+    async def test_a_call_whose_record_is_safe_is_held_until_it_is_settled(self, ledger, subject):
+        await seeded(ledger, subject)
+        await ledger.apply([Admit(held := hold(subject, usd=60), ()), Forget((held.id,))])
+        assert (await refused(ledger, Admit(hold(subject, usd=41), (budget(subject, 100),)))).held == 60
+        await ledger.apply([settled(held, usd=5), Forget((held.id,))])
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 5),)))
+        assert (verdict.used, verdict.held) == (5, 0)
+
     async def test_renewing_what_was_forgotten_holds_it_again(self, ledger, subject):
         await one(ledger, Renew(held := hold(subject, usd=60)))
         await seeded(ledger, subject)
@@ -308,6 +357,7 @@ class TestLease:
         """Other tests leave calls behind."""
         await asyncio.sleep(LEASE)
         while found := await ledger.lapsed(1000):
+            await ledger.apply([Withdraw(Hold(told.id, (), Amounts(), "")) for told in found])
             await ledger.apply([Forget(tuple(told.id for told in found))])
 
 

@@ -43,9 +43,11 @@ class Subject:
 
 @dataclass
 class Call:
-    state: Literal["open", "settled", "withdrawn"]
+    state: Literal["open", "settled", "estimated", "estimate kept", "withdrawn"]
     lapses: float
     record: str = ""
+    counted: Amounts = field(default_factory=Amounts)
+    """What was counted for one that is estimated."""
 
 
 class FakeLedger:
@@ -72,7 +74,7 @@ class FakeLedger:
     async def lapsed(self, limit: int) -> list[Lapsed]:
         self._reach()
         due = {call: kept for call, kept in self.calls.items() if kept.lapses <= self._now}
-        for call in [call for call, kept in due.items() if kept.state == "withdrawn"]:
+        for call in [call for call, kept in due.items() if kept.state in ("withdrawn", "estimate kept")]:
             del self.calls[call], due[call]
         found = sorted(due, key=lambda call: due[call].lapses)[:limit]
         for call in found:
@@ -111,7 +113,7 @@ class FakeLedger:
                 self._settle(op)
             case Forget(ids):
                 for call in ids:
-                    self.calls.pop(call, None)
+                    self._forget(call)
             case Seed():
                 self._seed(op)
         return Done()
@@ -175,7 +177,7 @@ class FakeLedger:
         if known is None or known.state == "withdrawn":
             self.calls[hold.id] = Call("withdrawn", self._now + self._lease)
             return
-        if known.state == "settled":
+        if known.state != "open":
             return
         self._change(hold, -1)
         del self.calls[hold.id]
@@ -185,20 +187,29 @@ class FakeLedger:
 
     def _settle(self, op: Settle) -> None:
         known = self.calls.get(op.hold.id)
-        if known and known.state == "settled":
+        is_open = known is not None and known.state == "open"
+        if (known and known.state == "settled") or (op.estimated and not is_open):
             return
-        taken = 0
-        if known and known.state == "open":
+        counted = known.counted if known else Amounts()
+        if is_open:
             self._change(op.hold, -1)
-            taken = op.hold.amounts.input_tokens
+            counted = Amounts(0, op.hold.amounts.input_tokens, 0)
         for subject in op.hold.subjects:
             if not self.subjects[subject].seeded:
                 continue
             for period in op.periods:
-                self.subjects[subject].spent[period] += op.used.micro_usd
-            self._owe(subject, "input_tokens", op.used.input_tokens - taken)
-            self._owe(subject, "output_tokens", op.used.output_tokens)
-        self.calls[op.hold.id] = Call("settled", self._now + self._lease / 4, op.record)
+                self.subjects[subject].spent[period] += op.used.micro_usd - counted.micro_usd
+            self._owe(subject, "input_tokens", op.used.input_tokens - counted.input_tokens)
+            self._owe(subject, "output_tokens", op.used.output_tokens - counted.output_tokens)
+        kept = ("estimated", op.used) if op.estimated else ("settled", Amounts())
+        self.calls[op.hold.id] = Call(kept[0], self._now + self._lease / 4, op.record, kept[1])
+
+    def _forget(self, call: str) -> None:
+        known = self.calls.get(call)
+        if known and known.state == "estimated":
+            self.calls[call] = Call("estimate kept", self._now + 2 * 24 * 3600, counted=known.counted)
+        elif known and known.state in ("settled", "withdrawn"):
+            del self.calls[call]
 
     def _seed(self, op: Seed) -> None:
         subject = self.subjects[op.subject]

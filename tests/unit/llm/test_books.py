@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from shared.core import usage
 from shared.core.clock import Clock
 from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
@@ -14,7 +15,7 @@ from shared.llm.books import Books
 from shared.llm.ledger import Op, Seed, Uncountable, Verdict, Withdraw
 from shared.llm.models import BROKEN_OFF, Call
 from tests.fakes import FakeLedger
-from tests.unit.llm.world import RUN, World, scripted
+from tests.unit.llm.world import RUN, TEAM, World, scripted
 
 BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
 
@@ -138,17 +139,35 @@ class TestReconcile:
         assert sent["charged_micro_usd"] == sent["cost_micro_usd"] == len(BODY) // 2 * 2 + 100 * 10
         assert await world.spent(f"run/{RUN}") == sent["charged_micro_usd"]
 
-    async def test_one_that_was_only_slow_counts_once(self):
+    @pytest.mark.parametrize("recorded", ["before it ends", "in order", "last first"])
+    async def test_one_that_was_only_slow_counts_what_it_used(self, recorded):
         world, _ = scripted()
         slow, survivor = await bill(world), world.another_books()
         await world.books.admit(slow)
         world.clock.advance(61)
-        await survivor.reconcile()
+        assert await survivor.reconcile() == 1
+        if recorded == "before it ends":
+            await self.all_recorded(world, survivor)
+        slow.status = 200
+        slow.report.message({"model": "claude-haiku-4-5", "usage": {"input_tokens": 7, "output_tokens": 3}})
         world.books.settle(slow)
         await world.books.close()
-        for message in world.queues.bodies("usage"):
-            await world.books.record(message)
-        assert len(await self.records(world, slow)) == 1
+        for _ in range(2):
+            await self.all_recorded(world, survivor, backwards=recorded == "last first")
+        _, truth = slow.settlement()
+        assert [doc.body for doc in await self.records(world, slow)] == [truth | {"duration_ms": 61_000}]
+        assert not truth["estimated"]
+        assert (await usage.run_usage(world.documents, TEAM, RUN)).output_tokens == 3
+        charged = await usage.spent(world.documents, TEAM, f"run/{RUN}")
+        assert set(charged.values()) == {truth["charged_micro_usd"]} == {await world.spent(f"run/{RUN}")}
+        world.clock.advance(61)
+        assert await survivor.reconcile() == 0
+
+    @staticmethod
+    async def all_recorded(world: World, books: Books, *, backwards: bool = False) -> None:
+        for message in world.queues.bodies("usage")[:: -1 if backwards else 1]:
+            await books.record(message)
+        await books.close()
 
     async def test_a_record_whose_message_was_lost_with_its_reader_is_sent_once_more(self):
         world, _ = scripted()

@@ -37,6 +37,14 @@ def message(*records: dict[str, Any], version: int | None = 1) -> dict[str, Any]
     return {"version": version, "records": list(records)}
 
 
+_NAMES = {"e": "estimate", "t": "truth"}
+
+
+async def kept(world: World) -> dict[str, Any]:
+    """Everything that is known of the team's usage."""
+    return {doc.id: doc.body for doc in await world.documents.query(usage.partition(TEAM)) if "outbox" not in doc.id}
+
+
 @pytest.fixture
 def world() -> World:
     return scripted()[0]
@@ -65,6 +73,36 @@ class TestRecord:
         await world.recorder.record(message(used()))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 1
         assert len(await world.events.read(f"run/{RUN}")) == 1
+
+    @pytest.mark.parametrize(
+        "order", ["et", "te", "eett", "tete", "etet"], ids=lambda order: "-".join(_NAMES[each] for each in order)
+    )
+    @pytest.mark.parametrize("together", ["one message", "messages", "at once"])
+    async def test_the_truth_takes_the_place_of_an_estimate_once(self, world: World, order: str, together: str):
+        estimate = used("0002", model="demo-2", output_tokens=500, charged_micro_usd=9_000, status=0, estimated=True)
+        told = {"e": estimate, "t": used("0002", charged_micro_usd=1_600)}
+        await world.recorder.record(message(used("0001"), used("0003", time="2026-01-02T00:00:00.000Z")))
+        records = [told[each] for each in order]
+        messages = [message(*records)] if together == "one message" else [message(record) for record in records]
+        if together == "at once":
+            await asyncio.gather(*(world.recorder.record(each) for each in messages))
+        for each in messages:
+            await world.recorder.record(each)
+        right = scripted()[0]
+        await right.recorder.record(message(used("0001"), used("0003", time="2026-01-02T00:00:00.000Z")))
+        await right.recorder.record(message(told["t"]))
+        assert await kept(world) == await kept(right)
+        last = (await world.events.read(f"run/{RUN}"))[-1]
+        assert last["data"]["usage"] == (await usage.run_usage(right.documents, TEAM, RUN)).model_dump()
+
+    async def test_a_failed_call_that_was_estimated_costs_nothing(self, world: World):
+        await world.recorder.record(message(used("0001", estimated=True, status=0, cost_micro_usd=None)))
+        assert (await usage.team_usage(world.documents, TEAM)).unpriced_requests == 1
+        nothing = dict.fromkeys(("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens"), 0)
+        await world.recorder.record(message(used("0001", status=529, cost_micro_usd=0, charged_micro_usd=0, **nothing)))
+        assert await usage.team_usage(world.documents, TEAM) == Usage(failed_requests=1)
+        charged = await usage.spent(world.documents, TEAM, f"run/{RUN}")
+        assert charged == {"total": 0, "2026-01-01": 0, "2026-01": 0}
 
     async def test_messages_at_the_same_time_all_count(self, world: World):
         await asyncio.gather(*(world.recorder.record(message(used(f"{n:04d}"))) for n in range(8)))

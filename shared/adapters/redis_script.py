@@ -23,6 +23,9 @@ _SECONDS = 2
 """To connect, and to answer."""
 _AWAY_SECONDS = 1
 """So long nobody waits for a Redis that did not answer: those who ask one after another would wait for it each."""
+_ELSEWHERE = ("READONLY", "MASTERDOWN", "LOADING")
+"""Errors of a server that is not, or not yet, the one to ask; another connection may reach that. Older servers put
+words before them."""
 
 type Argument = str | bytes | int
 type Answer = Any
@@ -78,6 +81,9 @@ class RedisScript:
             connection.close("no answer in time")
             self._away()
             raise RedisAway("Redis gave no answer in time.") from None
+        if isinstance(answer, hiredis.ReplyError) and any(word in str(answer) for word in _ELSEWHERE):
+            connection.close(str(answer))
+            raise RedisAway(f"Redis does not answer here: {answer}")
         return _checked(answer)
 
     async def close(self) -> None:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from redis.asyncio import Redis
 
 from local.free_ports import free_port
 from local.valkey import Valkey
@@ -415,6 +416,33 @@ class TestRedisLedger:
             await asyncio.sleep(1.1)
             assert await one(ledger, Admit(hold(subject), ())) == Unseeded((subject,))
         await ledger.close()
+
+    async def test_one_that_became_a_replica_is_unavailable_and_left(self, subject):
+        require(not missing_valkey(), missing_valkey())
+        async with Valkey() as server, Redis.from_url(server.url) as admin:
+            ledger = RedisLedger(server.url)
+            await seeded(ledger, subject)
+            await admin.replicaof("127.0.0.1", free_port())
+            for _ in range(2):
+                with pytest.raises(Unavailable):
+                    await ledger.apply([Admit(hold(subject), ())])
+                await asyncio.sleep(0.05)
+                assert len(await admin.client_list(_type="normal")) == 1
+            await admin.replicaof("NO", "ONE")
+            assert await one(ledger, Admit(hold(subject), ())) == Done()
+            await ledger.close()
+
+    async def test_one_without_memory_is_unavailable(self, subject):
+        require(not missing_valkey(), missing_valkey())
+        async with Valkey() as server, Redis.from_url(server.url) as admin:
+            ledger = RedisLedger(server.url)
+            await seeded(ledger, subject)
+            await admin.config_set("maxmemory", 1)
+            with pytest.raises(Unavailable):
+                await ledger.apply([Admit(hold(subject), ())])
+            await admin.config_set("maxmemory", 0)
+            assert await one(ledger, Admit(hold(subject), ())) == Done()
+            await ledger.close()
 
     async def test_it_works_again_after_close(self, redis, subject):
         await seeded(redis, subject)

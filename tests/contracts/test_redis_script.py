@@ -159,6 +159,17 @@ class TestCuts:
             with pytest.raises(RedisAway):
                 await echoed(each)
 
+    async def test_one_that_became_a_replica_is_left(self, server: Valkey):
+        async with script(server.url, COUNT) as each, admin(server) as client:
+            await each.run(["k"], [])
+            await client.replicaof("127.0.0.1", free_port())
+            with pytest.raises(RedisAway, match="READONLY"):
+                await each.run(["k"], [])
+            await asyncio.sleep(0.05)
+            assert len(await client.client_list(_type="normal")) == 1
+            await client.replicaof("NO", "ONE")
+            assert await each.run(["k"], []) == 2
+
     async def test_silence_ends_the_wait_of_all(self):
         async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read()

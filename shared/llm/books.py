@@ -52,6 +52,7 @@ _RECENT = timedelta(seconds=60)
 _MOST_RECENT = 20_000
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
+_TOLD_AT_ONCE = 128
 _RECONCILED_AT_ONCE = 100
 
 
@@ -187,13 +188,24 @@ class Books:
 
     async def _apply(self, _: str, ops: list[Op]) -> Sequence[Verdict | Uncountable]:
         """What could not be told before is told first."""
-        owed, self._owed = self._owed, []
         try:
-            return (await self._ledger.apply([*owed, *ops]))[len(owed) :]
+            if self._owed:
+                await self._tell_owed()
+            return await self._ledger.apply(ops)
         except BaseException:
-            self._owed = owed
             self._owe(ops)
             raise
+
+    async def _tell_owed(self) -> None:
+        """In parts, which end in time whatever there is of it. Raises Unreached: what comes after it was not told."""
+        try:
+            while part := self._owed[:_TOLD_AT_ONCE]:
+                for answer in await self._ledger.apply(part):
+                    if isinstance(answer, Uncountable):
+                        log.warning("llm.settlement_uncountable", reason=str(answer))
+                del self._owed[: len(part)]
+        except Unavailable as error:
+            raise Unreached(error.detail) from error
 
     def _owe(self, ops: list[Op]) -> None:
         """Settlements can be spared least: a call not withdrawn lapses, a record not forgotten comes once more."""

@@ -12,7 +12,7 @@ from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
 from shared.llm.bill import Bill
 from shared.llm.books import Books
-from shared.llm.ledger import Op, Seed, Uncountable, Verdict, Withdraw
+from shared.llm.ledger import Op, Seed, Settle, Uncountable, Verdict, Withdraw
 from shared.llm.models import BROKEN_OFF, Call
 from tests.fakes import FakeLedger
 from tests.unit.llm.world import RUN, TEAM, World, scripted
@@ -48,17 +48,20 @@ class TestAdmit:
 
 
 class WatchedLedger(FakeLedger):
-    """`asked`: what it was asked, reached or not. `error`: what it raises instead."""
+    """`asked`: what it was asked, reached or not. `error`: what it raises instead. `most`: times before it is away."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock)
         self.asked: list[list[Op]] = []
         self.error: BaseException | None = None
+        self.most: int | None = None
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         self.asked.append(list(ops))
         if self.error:
             raise self.error
+        if self.most is not None and len(self.asked) > self.most:
+            raise Unavailable("Redis does not answer.")
         return await super().apply(ops)
 
 
@@ -71,6 +74,7 @@ def watched() -> tuple[World, WatchedLedger, Books]:
 async def settled_unheard(world: World, ledger: FakeLedger, books: Books) -> Bill:
     """One that is let in, and whose settlement reaches nobody."""
     unheard = await bill(world)
+    ledger.down = False
     await books.admit(unheard)
     unheard.status = BROKEN_OFF
     ledger.down = True
@@ -99,17 +103,50 @@ class TestRedisAway:
         await books.close()
         assert not any(isinstance(op, Withdraw) for ops in ledger.asked for op in ops)
 
-    async def test_20_000_refused_calls_push_out_no_settlement(self):
+    @pytest.mark.parametrize("leave", [False, True])
+    async def test_20_000_refused_calls_push_out_no_settlement(self, leave: bool):
         world, ledger, books = watched()
         settled = await settled_unheard(world, ledger, books)
         ledger.down, ledger.silent = False, True
         refused = await bill(world)
         for _ in range(100):
-            tries = [books.admit(refused) for _ in range(200)]
-            assert {type(each) for each in await asyncio.gather(*tries, return_exceptions=True)} == {Unavailable}
-        ledger.down, ledger.silent = True, False
+            tries = [asyncio.create_task(books.admit(refused)) for _ in range(200)]
+            await asyncio.sleep(0)
+            if leave:
+                assert all(each.cancel() for each in tries)
+            await asyncio.gather(*tries, return_exceptions=True)
+        await books.close()
+        await told(world, ledger, books)
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+
+    async def test_what_is_owed_is_told_in_parts_and_none_of_them_again(self):
+        world, ledger, books = watched()
+        bills = [await bill(world) for _ in range(500)]
+        await asyncio.gather(*(books.admit(each) for each in bills))
+        ledger.down = True
+        for each in bills:
+            books.settle(each)
+        await books.close()
+        ledger.down, ledger.asked, ledger.most = False, [], 3
         with pytest.raises(Unavailable):
-            await books.admit(refused)
+            await books.admit(await bill(world))
+        failed, ledger.most = ledger.asked.pop(), None
+        await books.admit(await bill(world))
+        await books.close()
+        assert max(len(ops) for ops in [*ledger.asked, failed]) <= 128
+        told = [op.hold.id for ops in ledger.asked for op in ops if isinstance(op, Settle)]
+        assert told == [each.id for each in bills]
+
+    async def test_what_cannot_be_counted_keeps_nothing_else_from_being_told(self):
+        world, ledger, books = watched()
+        odd = await bill(world)
+        await books.admit(odd)
+        odd.status = BROKEN_OFF
+        odd.report.message({"model": "claude-sonnet-5-5", "usage": {"output_tokens": 10**16}})
+        ledger.down = True
+        books.settle(odd)
+        await books.close()
+        settled = await settled_unheard(world, ledger, books)
         await told(world, ledger, books)
         assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
 

@@ -346,6 +346,24 @@ class TestLease:
         verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 5),)))
         assert (verdict.used, verdict.held) == (5, 0)
 
+    async def test_of_a_subject_that_was_forgotten_alone_no_less_than_nothing_is_held(
+        self, ledger, subject, request: pytest.FixtureRequest
+    ):
+        await seeded(ledger, subject)
+        rules = (budget(subject, 100), Rule(subject, "streams", 1))
+        under_way = [hold(subject, usd=60, streams=1) for _ in range(2)]
+        await ledger.apply([Admit(each, ()) for each in under_way])
+        if isinstance(ledger, FakeLedger):
+            del ledger.subjects[subject]
+        else:
+            async with Redis.from_url(request.getfixturevalue("valkey_url")) as admin:
+                assert await admin.delete(f"llm:{{llm}}:{subject}") == 1
+        await ledger.apply([settled(under_way[0]), Withdraw(under_way[1])])
+        await seeded(ledger, subject)
+        assert await one(ledger, Admit(hold(subject, usd=60, streams=1), rules)) == Done()
+        assert (await refused(ledger, Admit(hold(subject, usd=41), rules))).held == 60
+        assert (await refused(ledger, Admit(hold(subject, streams=1), rules[1:]))).used == 1
+
     async def test_renewing_what_was_forgotten_holds_it_again(self, ledger, subject):
         await one(ledger, Renew(held := hold(subject, usd=60)))
         await seeded(ledger, subject)

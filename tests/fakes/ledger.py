@@ -162,8 +162,9 @@ class FakeLedger:
 
     def _change(self, hold: Hold, sign: int) -> None:
         for subject in hold.subjects:
-            self.subjects[subject].held += sign * hold.amounts.micro_usd
-            self.subjects[subject].streams += sign * hold.amounts.streams
+            kept = self.subjects[subject]
+            kept.held = max(kept.held + sign * hold.amounts.micro_usd, 0)
+            kept.streams = max(kept.streams + sign * hold.amounts.streams, 0)
 
     def _renew(self, hold: Hold) -> None:
         known = self.calls.get(hold.id)

@@ -5,15 +5,12 @@ records. The ledger's count may be lost, the records may not: it is made again f
 """
 
 import asyncio
-from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import timedelta
+from dataclasses import replace
 from math import ceil
 
 import orjson
 
-from shared.core import ids, usage
 from shared.core.clock import Clock
 from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.core.groups import Groups
@@ -26,13 +23,11 @@ from shared.llm.ledger import (
     Done,
     Forget,
     Hold,
-    Kind,
     Lapsed,
     Ledger,
     Op,
     Refused,
     Renew,
-    Seed,
     Settle,
     Uncountable,
     Unreached,
@@ -41,6 +36,7 @@ from shared.llm.ledger import (
     Withdraw,
 )
 from shared.llm.models import RECORDS_AT_ONCE, UsageRecord
+from shared.llm.recount import Recount
 from shared.llm.service import UsageRecorder
 
 log = Log(__name__)
@@ -48,20 +44,10 @@ log = Log(__name__)
 _LINGER = 0.2
 _BREATH = 0.002
 """What nobody waits for goes with the next question, if one comes within this time."""
-_RECENT = timedelta(seconds=60)
-_MOST_RECENT = 20_000
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
 _RECONCILED_AT_ONCE = 100
-
-
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """What may not be among the usage records yet."""
-
-    time: float
-    op: Settle
 
 
 class Books:
@@ -78,14 +64,13 @@ class Books:
         fail_open: bool = False,
         renew_seconds: float = 20,
     ) -> None:
-        self._ledger, self._documents = ledger, documents
+        self._ledger, self._fail_open = ledger, fail_open
         self._queues, self._recorder = queues, recorder
-        self._clock, self._fail_open = clock, fail_open
         self._asking = Groups[Op, Verdict](self._apply, _BREATH)
         self._recording = Groups[Json, None](self._record, _LINGER)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
-        self._recent: deque[_Settled] = deque(maxlen=_MOST_RECENT)
+        self._recount = Recount(documents, clock)
         self._owed: list[Op] = []
         self._renew_seconds = renew_seconds
         self._renewing: asyncio.TimerHandle | None = None
@@ -123,7 +108,7 @@ class Books:
         settlement, record = bill.settlement()
         if bill.due and bill.report.empty:
             log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
-        self._remember(settlement)
+        self._recount.remember(settlement)
         self._post(settlement)
         self._recording.tell("", record)
 
@@ -233,29 +218,15 @@ class Books:
     # -- counting anew --------------------------------------------------------------------------
 
     async def _seed(self, team_id: str, missing: Sequence[Sequence[str]]) -> list[None]:
-        """Usage records first, then what is not among them yet: between the two there must be no wait."""
+        """Calls under way are held first. Between counting and telling nothing may wait."""
         subjects = sorted({subject for each in missing for subject in each})
         for hold in self._open.values():
             if not set(subjects).isdisjoint(hold.subjects):
                 self._post(Renew(hold))
-        minute_ago = ids.sortable_at(self._clock.now() - _RECENT)
-        oldest = min([minute_ago, *(settled.op.hold.id for settled in self._recent)])
-        records = await usage.records_since(self._documents, team_id, oldest)
-        spent = [await usage.spent(self._documents, team_id, subject) for subject in subjects]
-        recorded = {record["id"] for record in records}
-        unrecorded = [settled.op for settled in self._recent if settled.op.hold.id not in recorded]
-        latest = [record for record in records if record["id"] >= minute_ago]
-        seeds = [_seeded(*each, unrecorded, latest) for each in zip(subjects, spent, strict=True)]
+        seeds = await self._recount.seeds(team_id, subjects)
         for answer in [self._asking.post("", seed) for seed in seeds]:
             await answer
         return [None] * len(missing)
-
-    def _remember(self, settlement: Settle) -> None:
-        now = self._clock.now().timestamp()
-        while self._recent and self._recent[0].time < now - _RECENT.total_seconds():
-            self._recent.popleft()
-        hold = replace(settlement.hold, record="")  # what was held is of no use any more, and would fill memory
-        self._recent.append(_Settled(now, replace(settlement, hold=hold)))
 
     # -- keeping records ------------------------------------------------------------------------
 
@@ -290,22 +261,6 @@ class Books:
         if isinstance(records, list):
             named = (record.get("id") for record in records if isinstance(record, dict))
             self._post(Forget(tuple(each for each in named if isinstance(each, str))))
-
-
-def _seeded(subject: str, spent: dict[str, int], unrecorded: Sequence[Settle], latest: Sequence[Json]) -> Seed:
-    """`spent` by period as recorded; `latest`: the records of the last minute."""
-    kind, _, name = subject.partition("/")
-    total = Counter(spent)
-    minute: Counter[Kind] = Counter()
-    for settled in unrecorded:
-        if subject in settled.hold.subjects:
-            total.update(dict.fromkeys(settled.periods, settled.used.micro_usd))
-            latest = [*latest, orjson.loads(settled.record)]
-    for record in latest:
-        if record[f"{kind}_id"] == name:
-            prompt = record["input_tokens"] + record["cache_write_tokens"]
-            minute.update({"requests": 1, "input_tokens": prompt, "output_tokens": record["output_tokens"]})
-    return Seed(subject, dict(total), dict(minute))
 
 
 def _refusal(refused: Refused, bill: Bill) -> PlatformError:

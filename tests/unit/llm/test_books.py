@@ -1,12 +1,13 @@
 """The books when what they lean on is away, and when a process dies."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+import orjson
 import pytest
 
-from shared.core import usage
+from shared.core import ids, usage
 from shared.core.clock import Clock
 from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
@@ -14,7 +15,8 @@ from shared.llm.bill import Bill
 from shared.llm.books import Books
 from shared.llm.ledger import Op, Seed, Settle, Uncountable, Verdict, Withdraw
 from shared.llm.models import BROKEN_OFF, Call
-from tests.fakes import FakeLedger
+from tests.fakes import FakeDocuments, FakeLedger
+from tests.fakes.upstream import FakeUpstream
 from tests.unit.llm.world import RUN, TEAM, World, scripted
 
 BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
@@ -160,6 +162,92 @@ class TestRedisAway:
         ledger.error = None
         await told(world, ledger, books)
         assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+
+
+class SlowDocuments(FakeDocuments):
+    """`meanwhile` happens once, while sums are being read."""
+
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+
+    async def get(self, partition: str, id: str) -> Doc | None:
+        if self.meanwhile and partition == f"usage/{TEAM}":
+            meanwhile, self.meanwhile = self.meanwhile, None
+            await meanwhile()
+        return await super().get(partition, id)
+
+
+class TestSeed:
+    """What a ledger counts that had forgotten everything."""
+
+    async def used_bill(self, world: World) -> Bill:
+        used = await bill(world)
+        await world.books.admit(used)
+        used.status = BROKEN_OFF
+        world.books.settle(used)
+        await world.books.close()
+        return used
+
+    async def seeded(self, world: World, *used: Bill) -> bool:
+        """Whether exactly what these have used counts."""
+        world.ledger.flush()
+        await world.books.admit(await bill(world))
+        charged = sum(each.settlement()[0].used.micro_usd for each in used)
+        assert charged > 0
+        return world.ledger.subjects[f"run/{RUN}"].spent["total"] == charged
+
+    async def recorded(self, world: World) -> None:
+        for message in world.queues.bodies("usage"):
+            await world.recorder.record(message)
+
+    async def test_a_record_that_is_made_while_sums_are_read_counts_once(self):
+        documents = SlowDocuments()
+        world = World(FakeUpstream([]), documents=documents)
+        used = await self.used_bill(world)
+        documents.meanwhile = lambda: self.recorded(world)
+        assert await self.seeded(world, used)
+        assert documents.meanwhile is None
+
+    async def test_a_call_that_ends_while_sums_are_read_counts_once(self):
+        documents = SlowDocuments()
+        world = World(FakeUpstream([]), documents=documents)
+        first, used = await self.used_bill(world), []
+
+        async def meanwhile() -> None:
+            other = await bill(world)
+            other.status = BROKEN_OFF
+            world.books.settle(other)
+            used.append(other)
+            await world.recorder.record({"version": 1, "records": [other.settlement()[1]]})
+
+        documents.meanwhile = meanwhile
+        world.ledger.flush()
+        await world.books.admit(await bill(world))
+        charged = first.settlement()[0].used.micro_usd + used[0].settlement()[0].used.micro_usd
+        assert world.ledger.subjects[f"run/{RUN}"].spent["total"] == charged
+
+    async def test_a_call_that_began_long_ago_counts_once(self):
+        world, _ = scripted()
+        used = await bill(world)
+        used.id = ids.sortable_at(world.clock.now())
+        used.hold = replace(used.hold, id=used.id)
+        await world.books.admit(used)
+        world.clock.advance(300)
+        used.status = BROKEN_OFF
+        world.books.settle(used)
+        await world.books.close()
+        await self.recorded(world)
+        assert await self.seeded(world, used)
+
+    async def test_thousands_of_records_of_a_minute_count_once(self):
+        world, _ = scripted()
+        first = await self.used_bill(world)
+        between = [ids.sortable() for _ in range(5000)]
+        last = await self.used_bill(world)
+        await self.recorded(world)
+        row = orjson.dumps(first.settlement()[1])
+        rows = world.documents.partitions[f"usage/{TEAM}"]
+        rows |= {f"record/{each}": ("v0", row.replace(first.id.encode(), each.encode())) for each in between}
+        assert await self.seeded(world, first, last)
 
 
 class TestReconcile:

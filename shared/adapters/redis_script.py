@@ -113,7 +113,9 @@ class RedisScript:
     async def _opened(self) -> _Connection:
         loop = asyncio.get_running_loop()
         secured = ssl.create_default_context() if self._tls else None
-        _, connection = await loop.create_connection(_Connection, self._host, self._port, ssl=secured)
+        _, connection = await loop.create_connection(
+            _Connection, self._host, self._port, ssl=secured, happy_eyeballs_delay=0.25
+        )
         try:
             for command in self._opening:
                 _checked(await connection.ask(*command))

@@ -1,10 +1,11 @@
 """One script on one connection: a real server, with passwords, databases, TLS and cuts; and servers that are none."""
 
 import asyncio
+import socket
 import ssl
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,6 +93,18 @@ class TestAddress:
     def test_one_that_is_none_is_refused(self, url: str):
         with pytest.raises(ValueError, match=r"redis://|invalid literal"):
             RedisScript(url, ECHO)
+
+    async def test_one_of_several_that_is_dead_costs_a_moment(self, server: Valkey, monkeypatch: pytest.MonkeyPatch):
+        async def found(*_: object, **__: object) -> list[tuple[object, ...]]:
+            addresses = ((host, server.port) for host in ("127.0.0.2", "127.0.0.1"))
+            return [(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", each) for each in addresses]
+
+        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", found)
+        with deaf("127.0.0.2", server.port):
+            async with script(f"redis://redis.test:{server.port}") as each:
+                start = time.monotonic()
+                await echoed(each)
+                assert 0.2 < time.monotonic() - start < 1.5
 
     async def test_the_database_is_the_one_named(self, server: Valkey):
         async with script(f"redis://127.0.0.1:{server.port}/3", COUNT) as each, admin(server, 3) as client:
@@ -238,6 +251,20 @@ async def listening(serve: Served, tls: ssl.SSLContext | None = None) -> AsyncGe
         yield server.sockets[0].getsockname()[1]
     finally:
         server.close()
+
+
+@contextmanager
+def deaf(host: str, port: int) -> Iterator[None]:
+    """Who connects gets no answer: nobody takes calls, and the queue of them is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((host, port))
+        listener.listen(0)
+        for _ in range(3):
+            caller = stack.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex((host, port))
+        yield
 
 
 @dataclass

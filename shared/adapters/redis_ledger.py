@@ -27,7 +27,6 @@ from shared.llm.ledger import (
     Op,
     Refused,
     Renew,
-    Rule,
     Seed,
     Settle,
     Uncountable,
@@ -94,7 +93,7 @@ def _written(op: Op) -> list[Any]:
         case Renew(hold):
             return ["renew", *_hold(hold)]
         case Withdraw(hold):
-            return ["withdraw", *_hold(hold)]
+            return ["withdraw", *_hold(hold)[:-1]]
         case Settle(hold, used, periods, record, estimated):
             spent = [used.micro_usd, used.input_tokens, used.output_tokens]
             return ["settle", *_hold(hold)[:-1], record, spent, periods, estimated]
@@ -128,9 +127,8 @@ def _verdict(op: Op, answer: list[Any]) -> Verdict | Uncountable:
             return Done()
         case ["unseeded", *subjects]:
             return Unseeded(tuple(subjects))
-        case ["refused", place, used, held, wait]:
-            rule: Rule = op.rules[place] if isinstance(op, Admit) else Rule("", "spend", 0)
-            return Refused(rule, round(used), round(held), wait / 1000)
+        case ["refused", place, used, held, wait] if isinstance(op, Admit):
+            return Refused(op.rules[place], round(used), round(held), wait / 1000)
         case ["failed", reason]:
             return Uncountable(f"{type(op).__name__} failed: {reason}")
         case other:

@@ -2,15 +2,13 @@
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
-
-import orjson
 
 from shared.core import ids, usage
 from shared.core.clock import Clock
 from shared.core.ports import Documents, Json
-from shared.llm.ledger import Kind, Seed, Settle
+from shared.llm.ledger import Amounts, Kind, Seed, Settle
 
 _RECENT = timedelta(seconds=60)
 _MOST_RECENT = 20_000
@@ -20,10 +18,13 @@ _TIMES = 5
 
 @dataclass(frozen=True, slots=True)
 class _Settled:
-    """What may not be among the usage records yet."""
+    """What may not be among the usage records yet; very many are remembered, so no more than has to be."""
 
     time: float
-    op: Settle
+    id: str
+    subjects: tuple[str, ...]
+    periods: tuple[str, ...]
+    used: Amounts
 
 
 class Recount:
@@ -37,8 +38,8 @@ class Recount:
         now = self._clock.now().timestamp()
         while self._recent and self._recent[0].time < now - _RECENT.total_seconds():
             self._recent.popleft()
-        hold = replace(settlement.hold, record="")  # what was held is of no use any more, and would fill memory
-        self._recent.append(_Settled(now, replace(settlement, hold=hold)))
+        hold = settlement.hold
+        self._recent.append(_Settled(now, hold.id, hold.subjects, settlement.periods, settlement.used))
 
     async def seeds(self, team_id: str, subjects: Sequence[str]) -> list[Seed]:
         """Where `subjects` begin to count, at this moment.
@@ -71,26 +72,29 @@ class Recount:
                 break
         return found
 
-    def _unrecorded(self, subjects: Sequence[str], records: Sequence[Json]) -> dict[str, Settle]:
+    def _unrecorded(self, subjects: Sequence[str], records: Sequence[Json]) -> dict[str, _Settled]:
         """By id, what was settled here within the last minute and is not among `records`."""
         recorded, wanted = {record["id"] for record in records}, set(subjects)
         return {
-            settled.op.hold.id: settled.op
+            settled.id: settled
             for settled in self._recent
-            if settled.op.hold.id not in recorded and not wanted.isdisjoint(settled.op.hold.subjects)
+            if settled.id not in recorded and not wanted.isdisjoint(settled.subjects)
         }
 
 
-def _seeded(subject: str, spent: dict[str, int], unrecorded: Sequence[Settle], latest: Sequence[Json]) -> Seed:
+def _seeded(subject: str, spent: dict[str, int], unrecorded: Sequence[_Settled], latest: Sequence[Json]) -> Seed:
     """`spent` by period as recorded; `latest`: the records of the last minute."""
     kind, _, name = subject.partition("/")
-    total = Counter(spent)
-    minute: Counter[Kind] = Counter()
-    own = [settled for settled in unrecorded if subject in settled.hold.subjects]
-    for settled in own:
-        total.update(dict.fromkeys(settled.periods, settled.used.micro_usd))
-    for record in (*latest, *(orjson.loads(settled.record) for settled in own)):
+    total, minute = Counter(spent), Counter[Kind]()
+
+    def took(prompt: int, output: int) -> None:
+        minute.update({"requests": 1, "input_tokens": prompt, "output_tokens": output})
+
+    for settled in unrecorded:
+        if subject in settled.subjects:
+            total.update(dict.fromkeys(settled.periods, settled.used.micro_usd))
+            took(settled.used.input_tokens, settled.used.output_tokens)
+    for record in latest:
         if record[f"{kind}_id"] == name:
-            prompt = record["input_tokens"] + record["cache_write_tokens"]
-            minute.update({"requests": 1, "input_tokens": prompt, "output_tokens": record["output_tokens"]})
+            took(record["input_tokens"] + record["cache_write_tokens"], record["output_tokens"])
     return Seed(subject, dict(total), dict(minute))

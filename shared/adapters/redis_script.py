@@ -18,6 +18,7 @@ from typing import Any, cast, override
 from urllib.parse import unquote, urlsplit
 
 import hiredis
+from aiohappyeyeballs import start_connection
 
 _SECONDS = 2
 """To connect, and to answer."""
@@ -112,9 +113,11 @@ class RedisScript:
 
     async def _opened(self) -> _Connection:
         loop = asyncio.get_running_loop()
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        sock = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
         secured = ssl.create_default_context() if self._tls else None
         _, connection = await loop.create_connection(
-            _Connection, self._host, self._port, ssl=secured, happy_eyeballs_delay=0.25
+            _Connection, sock=sock, ssl=secured, server_hostname=self._host if self._tls else None
         )
         try:
             for command in self._opening:

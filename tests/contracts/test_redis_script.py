@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import redis.asyncio
 import trustme
+import uvloop
 
 from local.free_ports import free_port
 from local.valkey import Valkey
@@ -70,6 +71,19 @@ class TestCalls:
             with pytest.raises(RedisRefused, match=r"(?i)wrong number"):
                 await each.run(["k"], ["x"])
             assert await each.run(["k"], ["y"]) == b"y"
+
+    async def test_the_local_hosts_event_loop_does_as_well(self, server: Valkey):
+        async def talk() -> None:
+            each = RedisScript(server.url, ECHO)
+            for _ in range(2):
+                await echoed(each)
+                await each.close()
+
+        def on_uvloop() -> None:
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(talk())
+
+        await asyncio.to_thread(on_uvloop)
 
     async def test_what_cannot_be_sent_spoils_nobody_elses_answer(self, server: Valkey):
         async with script(server.url) as each:

@@ -1,7 +1,7 @@
 -- ARGV: operations as JSON, prefix of keys, lease (ms), seconds that an idle subject is kept. Answers JSON.
 local ops, prefix = cjson.decode(ARGV[1]), ARGV[2]
 local lease, kept_seconds = tonumber(ARGV[3]), tonumber(ARGV[4])
-local leases, calls = prefix .. 'leases', prefix .. 'calls'
+local leases, calls, over = prefix .. 'leases', prefix .. 'calls', prefix .. 'over'
 local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local minute = { 'requests', 'input_tokens', 'output_tokens' }
@@ -60,9 +60,15 @@ local function drop(id)
   redis.call('ZREM', leases, id)
 end
 
+local over_leases = 5 -- so long it is known that a call is over: what is told late or again is not done
+
 local estimate = '%b[]' -- in an estimated call: what was counted for it
 
-local function state(id) return string.sub(redis.call('HGET', calls, id) or '', 1, 1) end
+local function state(id)
+  local kept = redis.call('HGET', calls, id)
+  if kept then return string.sub(kept, 1, 1), kept end
+  return redis.call('ZSCORE', over, id) and 'f' or ''
+end
 
 local function refusal(place, rule, amounts)
   local key, kind, limit = prefix .. rule[1], rule[2], rule[3]
@@ -128,9 +134,8 @@ end
 
 function act.settle(id, subjects, amounts, record, used, periods, estimated)
   check(used)
-  local kept = redis.call('HGET', calls, id) or ''
-  local known = string.sub(kept, 1, 1)
-  if known == 's' or (estimated and known ~= 'o') then return { 'ok' } end
+  local known, kept = state(id)
+  if known == 's' or known == 'f' or (estimated and known ~= 'o') then return { 'ok' } end
   local counted = { 0, 0, 0 }
   if known == 'o' then
     release(subjects, amounts)
@@ -162,8 +167,11 @@ function act.forget(ids)
       lapse_in(id, kept_seconds * 1000)
     elseif known == 's' or known == 'w' then
       drop(id)
+      if known == 's' then redis.call('ZADD', over, whole(now + over_leases * lease), id) end
     end
   end
+  redis.call('ZREMRANGEBYSCORE', over, '-inf', whole(now))
+  redis.call('PEXPIRE', over, over_leases * lease)
   return { 'ok' }
 end
 

@@ -2,7 +2,8 @@
 
 Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leases` orders calls by when they lapse;
 `calls` holds the state of each: `o` (open) or `s` (settled) and the record; `e` (estimated), what was counted and the
-record; `x` and what was counted, once that record is safe elsewhere; or `w` (withdrawn). A subject is a hash of
+record; `x` and what was counted, once that record is safe elsewhere; or `w` (withdrawn). `over` orders calls that were
+settled and whose records are safe, by when they are forgotten altogether. A subject is a hash of
 `s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute, the debt and when it was noted.
 """
 
@@ -68,7 +69,10 @@ class RedisLedger:
             self._redis = _script(self._url)
         try:
             answer = await self._redis.run(
-                [f"{_PREFIX}leases", f"{_PREFIX}calls", *(_PREFIX + subject for subject in subjects)],
+                [
+                    *(_PREFIX + name for name in ("leases", "calls", "over")),
+                    *(_PREFIX + subject for subject in subjects),
+                ],
                 [orjson.dumps(ops), _PREFIX, round(self._lease * 1000), _KEPT_SECONDS],
             )
         except (RedisAway, RedisRefused) as error:

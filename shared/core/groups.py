@@ -64,8 +64,11 @@ class Groups[Work, Result]:
             try:
                 results = await self._run(key, [work for work, _ in group])
             except BaseException as error:
-                for _, future in group:
+                futures = [future for _, future in group]
+                for future in futures:
                     _fail(future, error)
+                if None in futures and not isinstance(error, PlatformError | asyncio.CancelledError):
+                    log.exception("groups.unexpected_error", error=type(error).__name__)  # nobody else hears of it
                 if not isinstance(error, Exception):
                     self._abandon(key, error)
                     raise
@@ -99,11 +102,7 @@ def _let_go(rest: asyncio.Future[None] | None) -> None:
 
 
 def _fail[T](future: asyncio.Future[T] | None, error: BaseException) -> None:
-    if future is None:
-        if not isinstance(error, PlatformError | asyncio.CancelledError):
-            log.exception("groups.unexpected_error", error=type(error).__name__)  # nobody else hears of it
-        return
-    if future.done():
+    if future is None or future.done():
         return
     if isinstance(error, asyncio.CancelledError):
         future.cancel()

@@ -176,18 +176,18 @@ class Books:
         try:
             if self._owed:
                 await self._tell_owed()
-            return await self._ledger.apply(ops)
+            answers = await self._ledger.apply(ops)
         except BaseException:
             self._owe(ops)
             raise
+        _note_uncountable(ops, answers)
+        return answers
 
     async def _tell_owed(self) -> None:
         """In parts, which end in time whatever there is of it. Raises Unreached: what comes after it was not told."""
         try:
             while part := self._owed[:_TOLD_AT_ONCE]:
-                for answer in await self._ledger.apply(part):
-                    if isinstance(answer, Uncountable):
-                        log.warning("llm.settlement_uncountable", reason=str(answer))
+                _note_uncountable(part, await self._ledger.apply(part))
                 del self._owed[: len(part)]
         except Unavailable as error:
             raise Unreached(error.detail) from error
@@ -261,6 +261,12 @@ class Books:
         if isinstance(records, list):
             named = (record.get("id") for record in records if isinstance(record, dict))
             self._post(Forget(tuple(each for each in named if isinstance(each, str))))
+
+
+def _note_uncountable(ops: Sequence[Op], answers: Sequence[Verdict | Uncountable]) -> None:
+    for op, answer in zip(ops, answers, strict=True):
+        if isinstance(answer, Uncountable) and isinstance(op, Settle):
+            log.warning("llm.settlement_uncountable", usage_id=op.hold.id, reason=str(answer))
 
 
 def _refusal(refused: Refused, bill: Bill) -> PlatformError:

@@ -168,6 +168,17 @@ class TestBudget:
         await ledger.apply([settled(admit.hold, usd=60)] * 3)
         assert (await refused(ledger, Admit(hold(subject), (budget(subject, 60),)))).used == 60
 
+    async def test_what_comes_again_or_late_when_the_record_is_safe_changes_nothing(self, ledger, subject):
+        await seeded(ledger, subject)
+        admit = Admit(hold(subject, usd=60, streams=1), ())
+        settle, forget = settled(admit.hold, usd=50), Forget((admit.hold.id,))
+        await ledger.apply([admit, settle, forget])
+        for late in (settle, Renew(admit.hold), admit, Withdraw(admit.hold), replace(settle, estimated=True), forget):
+            assert await ledger.apply([late, forget]) == [Done(), Done()]
+        verdict = await refused(ledger, Admit(hold(subject), (budget(subject, 50),)))
+        assert (verdict.used, verdict.held) == (50, 0)
+        assert await is_open(ledger, Rule(subject, "streams", 1))
+
     async def test_what_was_withdrawn_never_was(self, ledger, subject):
         await seeded(ledger, subject)
         rules = (budget(subject, 10), Rule(subject, "requests", 1), Rule(subject, "streams", 1))

@@ -64,9 +64,12 @@ class FakeLedger:
     def flush(self) -> None:
         self.subjects: defaultdict[str, Subject] = defaultdict(Subject)
         self.calls: dict[str, Call] = {}
+        self.over: dict[str, float] = {}
+        """Settled calls whose records are safe, until when that is known."""
 
     async def apply(self, ops: Sequence[Op]) -> list[Verdict | Uncountable]:
         self._reach()
+        self.over = {call: until for call, until in self.over.items() if until > self._now}
         verdicts = [self._act(op) for op in ops]
         self._hear()
         return verdicts
@@ -119,7 +122,7 @@ class FakeLedger:
         return Done()
 
     def _admit(self, hold: Hold, rules: tuple[Rule, ...]) -> Verdict:
-        if hold.id in self.calls:
+        if hold.id in self.calls or hold.id in self.over:
             return Done()
         unseeded = tuple(subject for subject in hold.subjects if not self.subjects[subject].seeded)
         if unseeded:
@@ -168,13 +171,15 @@ class FakeLedger:
 
     def _renew(self, hold: Hold) -> None:
         known = self.calls.get(hold.id)
-        if known is None:
+        if known is None and hold.id not in self.over:
             self._hold(hold)
-        elif known.state == "open":
+        elif known and known.state == "open":
             known.lapses = self._now + self._lease
 
     def _withdraw(self, hold: Hold) -> None:
         known = self.calls.get(hold.id)
+        if hold.id in self.over:
+            return
         if known is None or known.state == "withdrawn":
             self.calls[hold.id] = Call("withdrawn", self._now + self._lease)
             return
@@ -189,7 +194,7 @@ class FakeLedger:
     def _settle(self, op: Settle) -> None:
         known = self.calls.get(op.hold.id)
         is_open = known is not None and known.state == "open"
-        if (known and known.state == "settled") or (op.estimated and not is_open):
+        if op.hold.id in self.over or (known and known.state == "settled") or (op.estimated and not is_open):
             return
         counted = known.counted if known else Amounts()
         if is_open:
@@ -211,6 +216,8 @@ class FakeLedger:
             self.calls[call] = Call("estimate kept", self._now + 2 * 24 * 3600, counted=known.counted)
         elif known and known.state in ("settled", "withdrawn"):
             del self.calls[call]
+            if known.state == "settled":
+                self.over[call] = self._now + 5 * self._lease
 
     def _seed(self, op: Seed) -> None:
         subject = self.subjects[op.subject]

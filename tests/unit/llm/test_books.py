@@ -139,6 +139,29 @@ class TestRedisAway:
         told = [op.hold.id for ops in ledger.asked for op in ops if isinstance(op, Settle)]
         assert told == [each.id for each in bills]
 
+    @pytest.mark.parametrize("in_parts", [False, True])
+    async def test_a_settlement_without_an_answer_counts_once_though_its_record_is_safe(self, in_parts):
+        world, ledger, books = watched()
+        answered = await bill(world)
+        await books.admit(answered)
+        ledger.down, ledger.silent = in_parts, True
+        answered.status = BROKEN_OFF
+        books.settle(answered)
+        await books.close()
+        if in_parts:  # it was owed, and is told now
+            ledger.down = False
+            with pytest.raises(Unavailable):
+                await books.admit(await bill(world))
+        ledger.silent = False
+        another = world.another_books()
+        for message in world.queues.bodies("usage"):
+            await another.record(message)
+        await another.close()
+        assert answered.id not in ledger.calls
+        await books.admit(await bill(world))  # which tells first what nobody answered
+        await books.close()
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == answered.settlement()[0].used.micro_usd > 0
+
     async def test_what_cannot_be_counted_keeps_nothing_else_from_being_told(self):
         world, ledger, books = watched()
         odd = await bill(world)

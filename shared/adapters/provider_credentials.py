@@ -46,28 +46,33 @@ class SecretKey:
         self._kept: str | None = None
         self._until = 0.0
         self._asking = asyncio.Lock()
+        self._answers = 0
+        self._failure: Unavailable | None = None
 
     async def __call__(self) -> Sequence[tuple[str, str]]:
-        if self._due:
-            async with self._asking:
-                if self._due:
-                    await self._ask()
-        if not self._kept:
-            raise NotSent(f"There is no secret {self._name} for this provider of models. Put it into the key vault.")
-        return [("x-api-key", self._kept)]
-
-    @property
-    def _due(self) -> bool:
-        return self._kept is None or self._now() >= self._until
+        if self._kept is None or self._now() >= self._until:
+            await self._ask()
+        if self._kept:
+            return [("x-api-key", self._kept)]
+        if self._failure:
+            raise NotSent(self._failure.detail, self._failure.retry_after) from self._failure
+        raise NotSent(f"There is no secret {self._name} for this provider of models. Put it into the key vault.")
 
     async def _ask(self) -> None:
+        """Whoever had to wait has the answer that came meanwhile, even if it was none; one by one they would queue."""
+        seen = self._answers
+        async with self._asking:
+            if seen == self._answers:
+                await self._answer()
+                self._answers += 1
+
+    async def _answer(self) -> None:
         """Other calls use the known key meanwhile."""
         self._until = self._now() + _SECRET_ASKED_AGAIN
         try:
-            self._kept = await self._secrets.get(self._name)
-        except Unavailable:
-            if self._kept is None:
-                raise
+            self._kept, self._failure = await self._secrets.get(self._name), None
+        except Unavailable as error:
+            self._failure = error
             log.warning("llm.secret_not_renewed", secret=self._name)
         else:
             self._until = self._now() + _SECRET_KEPT

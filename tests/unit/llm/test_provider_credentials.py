@@ -74,10 +74,28 @@ class TestSecretKey:
     async def test_with_the_vault_away_from_the_start_there_is_none(self):
         stage = Stage()
         stage.vault.down = True
-        with pytest.raises(Unavailable):
+        with pytest.raises(NotSent, match="does not answer"):
             await stage.key()
         stage.vault.down = False
         assert await stage.key() == [("x-api-key", "sk-1")]
+
+    @pytest.mark.parametrize("down", [True, False])
+    async def test_calls_at_once_share_what_the_vault_did_not_tell(self, down: bool):
+        stage = Stage(None)
+        stage.vault.down = down
+        told = await asyncio.gather(*(stage.key() for _ in range(20)), return_exceptions=True)
+        assert [type(one) for one in told] == [NotSent] * 20
+        assert stage.vault.asked == 1
+        stage.vault.down, stage.vault.secrets["of-one"] = False, "sk-1"
+        assert await stage.key() == [("x-api-key", "sk-1")]
+
+    async def test_when_the_call_that_asks_is_given_up_the_next_one_asks(self):
+        stage = Stage()
+        first, *others = [asyncio.create_task(stage.key()) for _ in range(20)]
+        await asyncio.sleep(0)
+        first.cancel()
+        assert await asyncio.gather(*others) == [[("x-api-key", "sk-1")]] * 19
+        assert stage.vault.asked == 2
 
     async def test_one_that_is_taken_out_of_the_vault_is_not_used_any_more(self):
         stage = Stage()

@@ -26,6 +26,8 @@ class Report:
         self._usage: Json = {}
         self._deltas = self._deltas_size = 0
         """Pieces of content since the last figures, and their bytes."""
+        self._output_told = 0
+        """The output tokens of the last figures, which are of what was streamed before them."""
 
     @property
     def empty(self) -> bool:
@@ -76,9 +78,9 @@ class Report:
         A token per streamed delta, or per four bytes of them where that is more; before any report, `prompt`.
         """
         reported = self.shares() or [prompt]
-        output = sum(share.tokens.output for share in reported)
+        since = _output(reported) - self._output_told
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
-        return [*reported, replace(reported[0], tokens=TokenCounts(output=max(streamed - output, 0)))]
+        return [*reported, replace(reported[0], tokens=TokenCounts(output=max(streamed - since, 0)))]
 
     def _message_event(self, event: Json) -> None:
         match event.get("type"):
@@ -88,6 +90,7 @@ class Report:
                 self._add(event.get("usage"))
                 if _count(event.get("usage"), "output_tokens"):
                     self._deltas = self._deltas_size = 0
+                    self._output_told = _output(self.shares())
             case "message_stop":
                 self.complete = True
             case _:
@@ -154,6 +157,10 @@ def _parsed(data: bytes) -> Json:
 
 def _list(value: Any) -> list[Json]:
     return [entry for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
+
+
+def _output(shares: list[Share]) -> int:
+    return sum(share.tokens.output for share in shares)
 
 
 def _tokens(usage: Json) -> TokenCounts:

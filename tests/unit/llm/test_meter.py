@@ -1,5 +1,6 @@
 import gzip
 import itertools
+from typing import Any
 
 import orjson
 import pytest
@@ -103,6 +104,19 @@ class TestStream:
         assert not report.complete
         assert report.shares()[0].tokens.output == 1
         assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 40
+
+    @pytest.mark.parametrize("apart", [[], [{"type": "advisor_message", "model": "demo-1", "output_tokens": 300}]])
+    def test_what_is_streamed_after_figures_is_charged_beside_them(self, apart: list[dict[str, Any]]):
+        start, block, *deltas, _, _, _ = stream_events(text=["a"] * 1500)
+        figures = {"type": "message_delta", "usage": {"output_tokens": 1000, "iterations": apart}}
+        report = Report("asked")
+        meter = Meter(report, "", streamed=True)
+        charged: list[int] = []
+        for event in sse(start, block, *deltas[:1000], figures, *deltas[1000:]):
+            meter.feed(event)
+            charged.append(sum(share.tokens.output for share in report.at_least(UNKNOWN)))
+        told = 1000 + sum(entry["output_tokens"] for entry in apart)
+        assert charged == [1, 1, *range(1, 1001), told, *range(told + 1, told + 501)]
 
     def test_before_any_report_the_prompt_is_what_it_is_estimated_to_be(self):
         prompt = Share("demo-1", TokenCounts(input=1000), fast=True)

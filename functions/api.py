@@ -29,14 +29,11 @@ from functions import (
     usage,
     workspaces,
 )
+from functions.problems import Unexpected, problem
 from shared.bootstrap import Platform
 from shared.core.errors import PlatformError, RateLimited, Unavailable
-from shared.core.log import Log, correlation
-
-log = Log(__name__)
 
 AREAS = (auth, teams, workspaces, boards, cards, tasks, runs, agents, github, llm, keys, usage, realtime, health)
-PROBLEM = "https://kanban-platform.dev/problems/"
 _MOST_ERRORS = 20
 LARGEST_BODY = 4 * 1024 * 1024
 """Several times the largest body a route takes. The model gateway has a limit of its own."""
@@ -89,30 +86,6 @@ class BodyLimit:
         await self._app(scope, limited, send)
 
 
-class Unexpected:
-    """Answers what nobody foresaw, within CORS and the request id: the framework's own handler stands outside."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = False
-
-        async def watched(message: Message) -> None:
-            nonlocal started
-            started = started or message["type"] == "http.response.start"
-            await send(message)
-
-        try:
-            await self._app(scope, receive, watched)
-        except Exception as error:
-            if started or scope["type"] != "http":
-                raise
-            log.exception("api.unexpected_error", error=type(error).__name__)
-            detail = "Something went wrong on our side. Try again; quote request_id."
-            await problem(500, "internal", "Internal error", detail)(scope, receive, send)
-
-
 class FieldError(BaseModel):
     field: str
     message: str
@@ -162,17 +135,10 @@ def _as_problems(description: dict[str, Any]) -> dict[str, Any]:
     return description
 
 
-def problem(status: int, kind: str, title: str, detail: str, **extra: object) -> JSONResponse:
-    """RFC 9457."""
-    body = {"type": PROBLEM + kind, "title": title, "status": status, "detail": detail}
-    body |= {"request_id": correlation.get(), **extra}
-    return JSONResponse(jsonable_encoder(body), status, media_type="application/problem+json")
-
-
 async def _platform_error(_: Request, error: Exception) -> JSONResponse:
     if not isinstance(error, PlatformError):
         raise error
-    answer = problem(error.status, error.type, error.title, error.detail, **error.extra)
+    answer = problem(error.status, error.type, error.title, error.detail, **jsonable_encoder(error.extra))
     if isinstance(error, RateLimited | Unavailable) and error.retry_after is not None:
         answer.headers["retry-after"] = str(max(1, round(error.retry_after)))
     if error.status == 401:

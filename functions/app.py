@@ -7,6 +7,7 @@ from functools import cached_property
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from functions.model_gateway import ModelGateway
+from functions.problems import Unexpected
 from shared.bootstrap import Platform
 from shared.core import ids
 from shared.core.log import correlation
@@ -18,7 +19,7 @@ _LONGEST_ID = 64
 
 def create_app(platform: Platform) -> ASGIApp:
     """Serves without the ASGI lifespan: what has to be started is started by its first use."""
-    api = _Later(lambda: _api(platform))
+    api = Unexpected(Later(lambda: _api(platform)))
     return Doorway(ModelGateway(api, platform.llm), platform.settings.public_web_url)
 
 
@@ -28,8 +29,11 @@ def _api(platform: Platform) -> ASGIApp:
     return create_api(platform)
 
 
-class _Later:
-    """An application that the first request makes, in a thread: importing FastAPI and all routers takes its time."""
+class Later:
+    """An application that the first request makes, in a thread: importing FastAPI and all routers takes its time.
+
+    Requests meanwhile wait for it. Raises what the making raised; the next request tries again.
+    """
 
     def __init__(self, make: Callable[[], ASGIApp]) -> None:
         self._make = make

@@ -6,8 +6,10 @@ from typing import Any
 import httpx
 from playwright.async_api import Page, expect
 
+from local.cloud import LocalCloud
 from tests.browser.pictures import look
 from tests.browser.test_main_job import new_workspace
+from tests.flows.world import Person, join, make_team
 
 
 async def test_a_key_is_made_used_limited_and_revoked(visit: Any) -> None:
@@ -65,6 +67,41 @@ async def test_a_key_is_made_used_limited_and_revoked(visit: Any) -> None:
         saved = Path(await (await downloading.value).path()).read_text()
         assert saved.splitlines()[0].startswith("model,input_tokens")
         assert saved.splitlines()[1].startswith("demo-1,")
+        assert ada.complaints == []
+
+
+async def test_a_key_for_somebody_who_leaves_meanwhile_is_not_made_for_the_whole_team(
+    visit: Any, cloud: LocalCloud
+) -> None:
+    async with (
+        Person.signed_in(cloud, "ada@contoso.test") as owner,
+        Person.signed_in(cloud, "bob@contoso.test") as bob,
+        visit() as ada,
+    ):
+        team = await make_team(owner, "Leaving")
+        await join(owner, team["id"], bob, "member")
+        page: Page = ada.page
+        await page.clock.install()
+        await ada.sign_in("Ada Developer")
+        await page.goto(f"{cloud.web_url}/teams/{team['id']}/keys")
+        await page.get_by_role("button", name="New key").click()
+        dialog = page.get_by_role("dialog")
+        await dialog.get_by_label("Name").fill("For Bob alone")
+        await dialog.get_by_label("Who it is for").first.click()
+        await page.get_by_role("option", name="Bob Reviewer").click()
+
+        await owner.delete(f"/api/teams/{team['id']}/members/{bob.id}")
+        async with page.expect_response(lambda answer: answer.url.endswith("/members")):
+            await page.clock.fast_forward("02:00")  # the list of members is read again when somebody comes back
+            await page.evaluate("window.dispatchEvent(new Event('visibilitychange'))")
+        await dialog.get_by_label("Who it is for").first.click()
+        await expect(page.get_by_role("option", name="The whole team")).to_be_visible()
+        await expect(page.get_by_role("option", name="Bob Reviewer")).to_have_count(0)
+        await page.keyboard.press("Escape")
+        await dialog.get_by_role("button", name="Create key").click()
+        await expect(dialog.get_by_role("alert")).to_contain_text("this team has no person")
+        kept = (await owner.get(f"/api/teams/{team['id']}/keys"))["items"]
+        assert [key["name"] for key in kept] == ["Team key"]
         assert ada.complaints == []
 
 

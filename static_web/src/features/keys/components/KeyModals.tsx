@@ -9,7 +9,7 @@ import { NewSecretModal, ShownOnce } from "@/app/ui/NewSecretModal";
 import { notifyDone } from "@/app/ui/notify";
 
 import { changeModelKey, createModelKey, rotateModelKey } from "../api/keys";
-import { useScopes } from "../api/scopes";
+import { useScopes, type Scope } from "../api/scopes";
 import { BudgetFields, NO_BUDGET, NO_RATES, RateFields } from "./LimitFields";
 
 interface Props {
@@ -20,7 +20,7 @@ interface Props {
 export function NewKeyModal({ teamId, onClose }: Props) {
   const cache = useQueryClient();
   const scopes = useScopes(teamId);
-  const [scopeId, setScopeId] = useState(teamId);
+  const [scope, setScope] = useState<Scope>({ kind: "team", id: teamId }); // whole: its member may leave the list
   const [models, setModels] = useState<string[]>([]);
   const [rates, setRates] = useState(NO_RATES);
   const [budget, setBudget] = useState(NO_BUDGET);
@@ -28,7 +28,7 @@ export function NewKeyModal({ teamId, onClose }: Props) {
     mutationFn: (named: { name: string; expires_in_days: number | null }) =>
       createModelKey(teamId, {
         ...named,
-        scope: scopes.find(({ scope }) => scope.id === scopeId)?.scope ?? null,
+        scope,
         models: models.length > 0 ? models : null,
         rates,
         budget,
@@ -49,10 +49,10 @@ export function NewKeyModal({ teamId, onClose }: Props) {
       <Select
         label="Who it is for"
         description="A person's key is refused when they have left the team."
-        data={scopes.map(({ scope, name }) => ({ value: scope.id, label: name }))}
-        value={scopeId}
+        data={scopes.map((one) => ({ value: one.scope.id, label: one.name }))}
+        value={scope.id}
         allowDeselect={false}
-        onChange={(value) => setScopeId(value ?? teamId)}
+        onChange={(value) => setScope((before) => scopes.find((one) => one.scope.id === value)?.scope ?? before)}
       />
       <TagsInput label="Models" description="The only ones it may ask; none for any." value={models} onChange={setModels} />
       <Text fw={600} size="sm">

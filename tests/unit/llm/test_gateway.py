@@ -179,7 +179,9 @@ class TestUnanswered:
     async def test_leaving_during_the_third_charges_three(self):
         world = self.world(NoAnswer("silence"), NoAnswer("silence"), SILENT)
         work = asyncio.create_task(ask(world.gateway, call(await world.run_token(), self.BODY)))
-        await asyncio.sleep(0.02)
+        async with asyncio.timeout(10):
+            while not world.others["c"].requests:
+                await asyncio.sleep(0.01)
         work.cancel()
         await asyncio.wait({work})
         assert await self.charged(world) == pytest.approx(3, abs=0.1)

@@ -201,7 +201,7 @@ async def test_while_redis_is_silent_all_are_refused_in_seconds():
         books, start = company.process().books, time.monotonic()
         tries = [books.admit(company.bill()) for _ in range(1000)]
         told = await asyncio.gather(*tries, return_exceptions=True)
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 15  # one after the other they would wait for half a minute
         assert {type(each) for each in told} == {Unavailable}
         await ledger.close()
 

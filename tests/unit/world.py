@@ -15,7 +15,7 @@ from shared.core.access import Principal
 from shared.core.clock import ManualClock
 from shared.core.errors import PlatformError
 from shared.core.permissions import Role
-from shared.core.ports import Doc, Json, Op
+from shared.core.ports import Delete, Doc, Json, Op
 from shared.core.resources import Run
 from shared.core.settings import Settings
 from shared.core.store import Store
@@ -46,11 +46,12 @@ class InterleavedDocuments(FakeDocuments):
 
     def __init__(self) -> None:
         super().__init__()
-        self.failures: list[tuple[str, BaseException]] = []
+        self.failures: list[tuple[str, BaseException, bool]] = []
 
-    def fail(self, partition: str, error: BaseException) -> None:
-        """The next commit of a partition that starts so raises `error`."""
-        self.failures.append((partition, error))
+    def fail(self, partition: str, error: BaseException, *, removal: bool = False) -> None:
+        """The next commit of a partition that starts so raises `error`. One that only removes what was sent comes when
+        it comes: it is or is not what is meant."""
+        self.failures.append((partition, error, removal))
 
     async def get(self, partition: str, id: str) -> Doc | None:
         await asyncio.sleep(0)
@@ -62,8 +63,9 @@ class InterleavedDocuments(FakeDocuments):
 
     async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
         await asyncio.sleep(0)
+        removal = all(isinstance(op, Delete) and op.id.startswith("outbox/") for op in ops)
         for wanted in self.failures:
-            if partition.startswith(wanted[0]):
+            if partition.startswith(wanted[0]) and removal == wanted[2]:
                 self.failures.remove(wanted)
                 raise wanted[1]
         return await super().commit(partition, ops)

@@ -182,7 +182,7 @@ class TestQueuesDown:
         """An error would make whoever asked repeat what has happened; consumers see a message twice instead."""
 
         async def no_room(queue: str, body: Json, delay: float = 0) -> None:
-            world.documents.fail(PARTITION, Unavailable("disk full"))
+            world.documents.fail(PARTITION, Unavailable("disk full"), removal=True)
             await sent(queue, body, delay)
 
         sent, world.queues.send = world.queues.send, no_room

@@ -160,8 +160,7 @@ end
 
 function act.forget(ids)
   for _, id in ipairs(ids) do
-    local kept = redis.call('HGET', calls, id) or ''
-    local known = string.sub(kept, 1, 1)
+    local known, kept = state(id)
     if known == 'e' then -- the truth may still come
       redis.call('HSET', calls, id, 'x' .. string.match(kept, estimate))
       lapse_in(id, kept_seconds * 1000)
@@ -192,8 +191,7 @@ function act.lapsed(limit)
     most = limit + 1 - #found
     due = redis.call('ZRANGEBYSCORE', leases, '-inf', whole(now), 'LIMIT', 0, most)
     for _, id in ipairs(due) do
-      local kept = redis.call('HGET', calls, id) or ''
-      local known = string.sub(kept, 1, 1)
+      local known, kept = state(id)
       if known == 'o' or known == 's' or known == 'e' then
         local record = known == 'e' and string.gsub(kept, estimate, '', 1) or kept
         table.insert(found, { id, known == 'o', string.sub(record, 2) })

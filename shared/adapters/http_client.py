@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
-import ssl
-from functools import cache
 from typing import cast, override
 from urllib.parse import urlsplit
 
-from aiohappyeyeballs import start_connection
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
+from shared.adapters.connecting import connected
 from shared.llm.upstream import Headers
 
 _BODILESS = 64 * 1024
@@ -93,20 +90,16 @@ class Origin:
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
     async def _connect(self) -> _Connection:
-        loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(self._connect_seconds):
-                found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-                sock = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-                _, connection = await loop.create_connection(
+                return await connected(
                     lambda: _Connection(self._kept, self._kept_seconds, self._oldest_seconds),
-                    sock=sock,
-                    ssl=_tls() if self._tls else None,
-                    server_hostname=self._host if self._tls else None,
+                    self._host,
+                    self._port,
+                    tls=self._tls,
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
             raise NotConnected(f"{self._authority}: {error or 'no connection in time'}") from error
-        return connection
 
 
 class Response:
@@ -309,8 +302,3 @@ class _Connection(asyncio.Protocol):
             self._kept.remove(self)
         if self._response:
             self._response.fail(f"the connection was lost: {exc or 'closed'}")
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import socket
-import ssl
 import struct
 from collections import deque
 from collections.abc import Sequence
@@ -18,7 +17,8 @@ from typing import Any, cast, override
 from urllib.parse import unquote, urlsplit
 
 import hiredis
-from aiohappyeyeballs import start_connection
+
+from shared.adapters.connecting import connected
 
 _SECONDS = 2
 """To connect, and to answer."""
@@ -112,13 +112,7 @@ class RedisScript:
         self._away_until = asyncio.get_running_loop().time() + _AWAY_SECONDS
 
     async def _opened(self) -> _Connection:
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        sock = await start_connection(found, happy_eyeballs_delay=0.25, interleave=1)
-        secured = ssl.create_default_context() if self._tls else None
-        _, connection = await loop.create_connection(
-            _Connection, sock=sock, ssl=secured, server_hostname=self._host if self._tls else None
-        )
+        connection = await connected(_Connection, self._host, self._port, tls=self._tls)
         try:
             for command in self._opening:
                 _checked(await connection.ask(*command))

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import trustme
 
-from shared.adapters import http_client
+from shared.adapters import connecting
 from shared.adapters.http_client import BrokenOff, NotConnected, Origin, Response
 
 type Pieces = tuple[bytes | float, ...]
@@ -282,7 +282,7 @@ class TestConnections:
         self, tls: bool, megabytes: int, monkeypatch: pytest.MonkeyPatch
     ):
         server, (served, trusted) = Server(BUSY, 30.0, hasty=True), contexts()
-        monkeypatch.setattr(http_client, "_tls", lambda: trusted)
+        monkeypatch.setattr(connecting, "verified", lambda: trusted)
         async with serving(server, served if tls else None) as origin:
             for _ in range(2):
                 response = await ask(origin, b"x" * megabytes * 1024 * 1024)
@@ -341,7 +341,7 @@ class TestConnections:
         async with serving(server, served) as origin:
             with pytest.raises(NotConnected, match="CERTIFICATE_VERIFY_FAILED"):
                 await ask(origin)
-            monkeypatch.setattr(http_client, "_tls", lambda: trusted)
+            monkeypatch.setattr(connecting, "verified", lambda: trusted)
             for _ in range(2):
                 assert await answer(origin) == (200, b"ok")
         assert server.connections == 1

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 import redis.asyncio
@@ -16,6 +15,7 @@ import uvloop
 
 from local.free_ports import free_port
 from local.valkey import Valkey
+from shared.adapters import connecting
 from shared.adapters.redis_script import RedisAway, RedisRefused, RedisScript
 from tests.contracts.conftest import missing_valkey
 from tests.requires import require
@@ -141,14 +141,15 @@ class TestAddress:
             with pytest.raises(RedisRefused, match="NOAUTH"):
                 await each.run(["k"], [])
 
-    async def test_tls_is_used_and_checked(self, server: Valkey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    async def test_tls_is_used_and_checked(self, server: Valkey, monkeypatch: pytest.MonkeyPatch):
         authority, served = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(served)
-        authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+        trusted = ssl.create_default_context()
+        authority.configure_trust(trusted)
         async with passing(server.port, served) as relay, script(f"rediss://127.0.0.1:{relay.port}") as each:
             with pytest.raises(RedisAway, match="CERTIFICATE_VERIFY_FAILED"):
                 await each.run(["k"], [])
-            monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+            monkeypatch.setattr(connecting, "verified", lambda: trusted)
             await asyncio.sleep(1.1)
             await echoed(each)
 

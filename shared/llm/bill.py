@@ -7,6 +7,7 @@ import orjson
 from shared.core import ids
 from shared.core.clock import Clock, iso
 from shared.core.ports import Json
+from shared.llm.body import Asked
 from shared.llm.ledger import Admit, Amounts, Hold, Rule, Settle
 from shared.llm.meter import Report
 from shared.llm.models import LONGEST_MODEL, Allowance, Call, Caller, Share, TokenCounts, UsageRecord, paid_for
@@ -15,21 +16,9 @@ from shared.llm.upstream import Headers
 
 
 class Bill:
-    """`model` is what it is priced as until an answer names its own."""
+    """`model` is what it is priced as until an answer names its own, which may be another than the one asked for."""
 
-    def __init__(
-        self,
-        caller: Caller,
-        call: Call,
-        model: str,
-        max_tokens: int,
-        clock: Clock,
-        *,
-        streamed: bool = False,
-        web_searches: int = 0,
-        fast: bool = False,
-        us_only: bool = False,
-    ) -> None:
+    def __init__(self, caller: Caller, call: Call, wanted: Asked, model: str, clock: Clock) -> None:
         self.id = ids.sortable()
         self.caller = caller
         self.report = Report(model)
@@ -40,15 +29,16 @@ class Bill:
         self.enforced = True
         """False when limits could not be checked and a setting lets calls through all the same."""
         self._clock = clock
-        self._body_size = len(call.body)
         self._began = clock.now()
         self._date = self._began.date()
         self._time = iso(self._began)
         self._first_byte_ms: int | None = None
-        self._prompt = Share(model, TokenCounts(input=self._body_size // 4), fast, us_only)
-        most = TokenCounts(input=self._body_size // 2, output=max_tokens, web_searches=web_searches)
+        self._body_size = size = len(call.body)
+        modes = wanted.fast, wanted.us_only
+        self._prompt = Share(model, TokenCounts(input=size // 4), *modes)
+        most = TokenCounts(input=size // 2, output=wanted.max_tokens, web_searches=wanted.web_searches)
         """A prompt has at most a token per two bytes; what it says may be written to the cache, which is dearer."""
-        self.hold = self._hold(Share(model, most, fast, us_only), streamed)
+        self.hold = self._hold(Share(model, most, *modes), wanted.streamed)
 
     def gave_up(self) -> None:
         self.given_up += 1

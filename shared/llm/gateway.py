@@ -16,7 +16,7 @@ from shared.llm.body import Asked, asked
 from shared.llm.books import Books
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter
-from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Caller, Share, TokenCounts
+from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
 from shared.llm.prices import budget_micro_usd
 from shared.llm.routing import Routed, Router, whole
 from shared.llm.sse import PING, Events
@@ -48,7 +48,7 @@ class Gateway:
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
         caller.check_model(wanted.model)
-        bill = self._bill(caller, call, wanted)
+        bill = Bill(caller, call, wanted, self._dearest(wanted), self._clock)
         await self._books.admit(bill)
         routed: Routed | None = None
         try:
@@ -112,19 +112,6 @@ class Gateway:
         """Waits until everything used is recorded."""
         await self._books.close()
         await self._router.close()
-
-    def _bill(self, caller: Caller, call: Call, wanted: Asked) -> Bill:
-        return Bill(
-            caller,
-            call,
-            self._dearest(wanted),
-            wanted.max_tokens,
-            self._clock,
-            streamed=wanted.streamed,
-            web_searches=wanted.web_searches,
-            fast=wanted.fast,
-            us_only=wanted.us_only,
-        )
 
     def _dearest(self, wanted: Asked) -> str:
         """Whichever target answers, no more than was held is spent."""

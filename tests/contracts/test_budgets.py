@@ -21,6 +21,7 @@ from shared.core.ports import Json
 from shared.core.store import Store
 from shared.llm import allowances
 from shared.llm.bill import Bill
+from shared.llm.body import Asked
 from shared.llm.books import Books
 from shared.llm.ledger import Admit, Ledger, Refused, Rule
 from shared.llm.models import Budget, Call, Caller, KeyRecord, RateLimits, Scope
@@ -113,7 +114,8 @@ class Company:
 
     def bill(self, prompt: int = 100, max_tokens: int = 100) -> Bill:
         call = Call("POST", "/v1/messages", "", [], b"x" * prompt)
-        return Bill(self.caller, call, MODEL, max_tokens, SystemClock(), streamed=True)
+        wanted = Asked(MODEL, streamed=True, max_tokens=max_tokens)
+        return Bill(self.caller, call, wanted, MODEL, SystemClock())
 
     async def stream(self, process: Process) -> None:
         """Calls one after another until the budget is used up. Each ends well, is cut, is left, or dies with its

@@ -12,6 +12,7 @@ from shared.core.clock import Clock
 from shared.core.errors import Invalid, Unavailable
 from shared.core.ports import Doc
 from shared.llm.bill import Bill
+from shared.llm.body import Asked
 from shared.llm.books import Books
 from shared.llm.ledger import Op, Seed, Settle, Uncountable, Verdict, Withdraw
 from shared.llm.models import BROKEN_OFF, Call
@@ -25,7 +26,8 @@ BODY = b'{"model": "claude-sonnet-5-5", "max_tokens": 100}'
 async def bill(world: World, max_tokens: int = 100) -> Bill:
     caller = await world.keys.authenticate([("x-api-key", await world.run_token())])
     request = Call("POST", "/v1/messages", "", [], BODY)
-    return Bill(caller, request, "claude-sonnet-5-5", max_tokens, world.clock, streamed=True)
+    wanted = Asked("claude-sonnet-5-5", streamed=True, max_tokens=max_tokens)
+    return Bill(caller, request, wanted, wanted.model, world.clock)
 
 
 async def answered_bill(world: World) -> Bill:

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import genai_prices.data
+from genai_prices.data_snapshot import get_snapshot
 from genai_prices.types import (
     ClauseContains,
     ClauseEquals,
@@ -38,7 +38,7 @@ RATES = {
 
 def extracted() -> str:
     """The rates of Anthropic's models as JSON. Raises ValueError for what this program does not know how to keep."""
-    provider = next(provider for provider in genai_prices.data.providers if provider.id == "anthropic")
+    provider = next(provider for provider in get_snapshot().providers if provider.id == "anthropic")
     models = [_model(model) for model in provider.models]
     lines = ",\n".join(json.dumps(model) for model in models)
     return f'{{"source": "genai-prices {version("genai-prices")}", "models": [\n{lines}\n]}}\n'

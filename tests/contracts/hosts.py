@@ -3,7 +3,6 @@
 import asyncio
 import io
 import tarfile
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,6 +14,7 @@ from shared.core.ports import ContainerHost, Job, JobSpec, Service, ServiceSpec
 from tests.contracts import container_jobs
 from tests.engine import Engine
 from tests.fakes.container_host import FakeContainerHost
+from tests.waiting import until
 
 PROGRAMS = "tests.contracts.container_jobs"
 TEAM = "t0"
@@ -139,14 +139,6 @@ def service(name: str, program: str, *arguments: str, **fields: Any) -> ServiceS
 
 def waiting(harness: Harness, name: str = "run_t0_a") -> JobSpec:
     return job(name, "wait_for", harness.place(name), env={"GREETING": "hi"})
-
-
-async def until[T](look: Callable[[], Awaitable[T]], seconds: int = 40) -> T:
-    """The first truthy answer."""
-    async with asyncio.timeout(seconds):
-        while not (answer := await look()):
-            await asyncio.sleep(0.02)
-        return answer
 
 
 async def ended(host: ContainerHost, name: str) -> Job:

@@ -14,9 +14,9 @@ from tests.contracts.hosts import (
     job,
     printed,
     service,
-    until,
     waiting,
 )
+from tests.waiting import until
 
 DOCKER = pytest.param("docker", marks=pytest.mark.timeout(900))
 every_host = pytest.mark.parametrize("driver", ["fake", "process", DOCKER], indirect=True)

@@ -20,10 +20,11 @@ from local.child import Child, accepts_connections
 from shared.core.errors import Conflict, Invalid, Unavailable
 from shared.core.ports import ContainerHost, Limits
 from tests.contracts import container_jobs
-from tests.contracts.hosts import DockerHarness, ended, job, printed, service, until, waiting
+from tests.contracts.hosts import DockerHarness, ended, job, printed, service, waiting
 from tests.engine import Engine, SshServer, require_sshd
 from tests.relay import Relay
 from tests.requires import require
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(900)
 

@@ -6,7 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +28,11 @@ from shared.adapters.docker_networks import TeamNetworks
 from shared.core.addresses import ContainerAddresses
 from tests.engine import Engine
 from tests.flows.world import git
+from tests.waiting import until
 
 ME = "http://localhost:1"
 PASSWORD = "s3cret"
 SUBNETS = "10.212.64.0/20"
-
-
-async def until[T](look: Callable[[], Awaitable[T]], seconds: float = 20) -> T:
-    async with asyncio.timeout(seconds):
-        while not (found := await look()):
-            await asyncio.sleep(0.05)
-        return found
 
 
 def _network(api: APIClient, name: str, platform: str = ME) -> tuple[str, str]:

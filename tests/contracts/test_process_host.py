@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,7 @@ from shared.adapters.process_host import ProcessHost
 from shared.core.errors import Unavailable
 from shared.core.ports import JobSpec
 from tests.contracts.hosts import PROGRAMS, ended
-
-
-async def until[T](look: Callable[[], T], seconds: float = 15) -> T:
-    """The first truthy answer."""
-    async with asyncio.timeout(seconds):
-        while not (answer := look()):
-            await asyncio.sleep(0.02)
-        return answer
+from tests.waiting import until
 
 
 @pytest.fixture

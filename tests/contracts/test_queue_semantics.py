@@ -70,6 +70,7 @@ from local.free_ports import free_port
 from local.host import FunctionHost
 from local.host_config import HostConfig, QueueOptions
 from tests.contracts.queue_wire import QueueWire
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 QUICK = QueueOptions(
@@ -130,15 +131,6 @@ async def jobs(storage: str) -> AsyncIterator[Jobs]:
 async def wire(storage: str) -> AsyncIterator[QueueWire]:
     async with QueueWire.before(storage) as between:
         yield between
-
-
-async def until(condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 15) -> None:
-    async with asyncio.timeout(seconds):
-        while True:
-            answer = condition()
-            if answer if isinstance(answer, bool) else await answer:
-                return
-            await asyncio.sleep(0.02)
 
 
 async def is_empty(jobs: Jobs) -> bool:

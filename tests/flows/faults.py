@@ -29,8 +29,8 @@ from tests.flows.world import (
     move,
     started_run,
     stored,
-    until,
 )
+from tests.waiting import until
 
 BODY = """1. Create `first.txt`:
 

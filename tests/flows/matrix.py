@@ -29,8 +29,8 @@ from tests.flows.world import (
     make_workspace,
     run_card,
     stored,
-    until,
 )
+from tests.waiting import until
 
 MARK = "Zanzibar"
 """Stands in whatever the two teams hold, and in nothing that others may read."""

@@ -10,7 +10,8 @@ from azure.core.exceptions import ResourceExistsError, ResourceNotFoundError
 from azure.storage.queue.aio import QueueServiceClient
 
 from local.cloud import LocalCloud
-from tests.flows.world import Json, Person, until
+from tests.flows.world import Json, Person
+from tests.waiting import until
 
 
 class Queues:

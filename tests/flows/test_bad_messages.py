@@ -11,7 +11,8 @@ from azure.core.exceptions import HttpResponseError
 from functions.queues import QUEUES
 from local.cloud import LocalCloud
 from tests.flows.queues import Queues, incidents
-from tests.flows.world import Json, Person, until
+from tests.flows.world import Json, Person
+from tests.waiting import until
 
 LARGEST = 48 * 1024
 WITHIN = 60

@@ -30,7 +30,8 @@ from tests.contracts.pubsub_client import PLAIN, RELIABLE, PubSubClient
 from tests.flows.matrix import MARK, Matrix, Place, bearer, furnished, signed, under_way
 from tests.flows.permissions import OPERATIONS, VARIANTS, Caller
 from tests.flows.queues import Queues, incidents
-from tests.flows.world import Json, Person, events_of, make_card, until
+from tests.flows.world import Json, Person, events_of, make_card
+from tests.waiting import until
 
 pytestmark = pytest.mark.timeout(600)
 

@@ -24,8 +24,8 @@ from tests.flows.world import (
     problem,
     run_card,
     started_run,
-    until,
 )
+from tests.waiting import until
 
 HELLO = "Say hello.\n\nCreate `{name}.txt`:\n\n```\nHello, {name}\n```\n"
 

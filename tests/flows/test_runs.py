@@ -24,8 +24,8 @@ from tests.flows.world import (
     run_in,
     runs_of,
     started_cloud,
-    until,
 )
+from tests.waiting import until
 
 HELLO = """Say hello.
 

@@ -26,8 +26,8 @@ from tests.flows.world import (
     run_card,
     run_in,
     started_cloud,
-    until,
 )
+from tests.waiting import until
 
 SLOW_CARD = "Run: `sleep 60`\n"
 

@@ -29,10 +29,10 @@ from tests.flows.world import (
     problem,
     run_card,
     started_cloud,
-    until,
 )
 from tests.flows.world import finished_run as ended_run
 from tests.relay import Relay
+from tests.waiting import until
 
 PAUSE = 0.15
 """Seconds before each piece of the model's answers."""

@@ -21,8 +21,8 @@ from tests.flows.world import (
     join,
     make_team,
     make_workspace,
-    until,
 )
+from tests.waiting import until
 
 
 @pytest.fixture

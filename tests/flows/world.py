@@ -1,10 +1,8 @@
 """The words that flow tests are written in: people, workspaces, cards, runs, on a running local cloud."""
 
-import asyncio
 import os
 import subprocess
-import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +16,7 @@ from shared.bootstrap import adapters
 from shared.core.ports import Documents, Put
 from shared.core.settings import Settings
 from tests.contracts.pubsub_client import PubSubClient
+from tests.waiting import until
 
 type Json = dict[str, Any]
 
@@ -118,17 +117,6 @@ def problem(answer: httpx.Response) -> Json:
     assert body["detail"]
     assert body["request_id"] == answer.headers["x-request-id"]
     return body
-
-
-async def until[T](look: Callable[[], Awaitable[T | None]], within: float = 30, every: float = 0.05) -> T:
-    """The first thing `look` finds."""
-    deadline = time.monotonic() + within
-    while True:
-        found = await look()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"{look.__qualname__} found nothing within {within} s"
-        await asyncio.sleep(every)
 
 
 async def rewrite(cloud: LocalCloud, partition: str, id: str, **changes: Any) -> None:

@@ -71,7 +71,9 @@ async def _started(redis_url: str) -> AsyncGenerator[_Running]:
     listener = asyncio.create_task(doorbell.run(subscribed))
     try:
         await _ready(subscribed)
-        yield _Running(Store(client, node), doorbell)
+        store = Store(client, node)
+        yield _Running(store, doorbell)
+        await store.idle()
     finally:
         listener.cancel()
         await asyncio.gather(listener, return_exceptions=True)

@@ -12,14 +12,13 @@ from starlette.responses import PlainTextResponse
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from local.pubsub.access import Claims, Refused, texts, verify
-from local.pubsub.doorbell import Bell, Doorbell
-from local.pubsub.store import BATCH, Json, Session, Store
+from local.pubsub.delivery import Delivery
+from local.pubsub.doorbell import Doorbell
+from local.pubsub.store import Json, Session, Store
 
 RELIABLE = "json.reliable.webpubsub.azure.v1"
 PLAIN = "json.webpubsub.azure.v1"
 
-_RENEW_EVERY = 20
-_LOOK_EVERY = 5
 _LEFT = (1000, 1001)
 _MOST_REASON = 120
 _NEEDED_ROLE = {
@@ -84,15 +83,15 @@ class _Connection:
         self._store = store
         self._session = session
         self._reliable = reliable
-        self._sent = 0
+        self._delivery = Delivery(store, session, socket.send_text, reliable=reliable)
 
     async def run(self, doorbell: Doorbell) -> None:
         """Reads and writes until either ends."""
         end = _End(1011, "The emulator failed.", keep=True)
         try:
-            with doorbell.listening(self._session.id) as bell:
+            with doorbell.listening(self._session.id, self._delivery.ring):
                 await self._greet()
-                end = await _first(self._write(bell), self._read())
+                end = await _first(self._write(), self._read())
         except WebSocketDisconnect as gone:
             end = _End(None, keep=gone.code not in _LEFT)
         except RedisError:
@@ -118,25 +117,9 @@ class _Connection:
             greeting["reconnectionToken"] = self._session.token
         await self._send(greeting)
 
-    async def _write(self, bell: Bell) -> _End:
-        """Sends what the bell brings, or else what is in the mailbox: whenever it rings, and now and then without."""
-        clock = asyncio.get_running_loop().time
-        renewed = clock()
-        while True:
-            messages = bell.take(self._sent)
-            if not (messages and self._reliable):
-                drained = await self._store.drain(self._session, self._sent, remove=not self._reliable)
-                if drained.state != "open":
-                    return _ENDS.get(drained.state) or _End(1008, drained.reason, notice=True)
-                messages = drained.messages
-            for sequence, text in messages:
-                await self._socket.send_text(f'{text[:-1]},"sequenceId":{sequence}}}' if self._reliable else text)
-                self._sent = sequence
-            if clock() - renewed >= _RENEW_EVERY:
-                await self._store.renew(self._session)
-                renewed = clock()
-            if len(messages) < BATCH:
-                await bell.wait(_LOOK_EVERY)
+    async def _write(self) -> _End:
+        ended = await self._delivery.run()
+        return _ENDS.get(ended.state) or _End(1008, ended.reason, notice=True)
 
     async def _read(self) -> _End:
         while True:
@@ -156,7 +139,7 @@ class _Connection:
         if kind == "ping":
             return await self._send({"type": "pong"})
         if kind == "sequenceAck":
-            return await self._store.acknowledge(self._session, min(message["sequenceId"], self._sent))
+            return self._store.acknowledge(self._session, min(message["sequenceId"], self._delivery.sent))
         refusal = await self._refusal(message)
         if refusal is None:
             await self._act(message)

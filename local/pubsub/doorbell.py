@@ -1,8 +1,7 @@
 """Wakes connections that have mail, and brings it along. Losing a ring delays a message; it never loses one."""
 
 import asyncio
-import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,61 +12,11 @@ from shared.core.log import Log
 
 _log = Log(__name__)
 
-_MOST_CARRIED = 1000
-
 type Message = tuple[int, str]
 """Sequence and JSON text."""
 
-
-class Bell:
-    """One socket's. A ring may carry the message, so that a socket that has sent all before need not ask Redis."""
-
-    def __init__(self) -> None:
-        self._carried: list[Message | None] = []
-        self._waiter: asyncio.Future[None] | None = None
-        self._looked = 0.0
-        self._alarm: asyncio.TimerHandle | None = None
-
-    def ring(self, message: Message | None) -> None:
-        """None: there is something else to be told than messages."""
-        if len(self._carried) < _MOST_CARRIED:  # else a gap will show
-            self._carried.append(message)
-        self._wake()
-
-    def take(self, after: int) -> list[Message]:
-        """What was carried if it follows on sequence `after` without a gap, else nothing; the bell is still again."""
-        self._looked = time.monotonic()
-        rung, self._carried = self._carried, []
-        carried = [message for message in rung if message is not None]
-        follows = [sequence for sequence, _ in carried] == [*range(after + 1, after + 1 + len(rung))]
-        return carried if follows else []
-
-    async def wait(self, seconds: float) -> None:
-        """For a ring, but not much longer than this."""
-        if self._carried:
-            return
-        loop = asyncio.get_running_loop()
-        if self._alarm is None:
-            self._alarm = loop.call_later(seconds, self._look, seconds)
-        self._waiter = loop.create_future()
-        await self._waiter
-
-    def close(self) -> None:
-        if self._alarm:
-            self._alarm.cancel()
-
-    def _look(self, seconds: float) -> None:
-        """One timer at a time, and none set anew by each ring: rings are what comes most."""
-        self._alarm = None
-        left = self._looked + seconds - time.monotonic()
-        if left <= 0:
-            self._wake()
-        else:
-            self._alarm = asyncio.get_running_loop().call_later(left, self._look, seconds)
-
-    def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
-            self._waiter.set_result(None)
+type Ring = Callable[[Message | None], None]
+"""Called with a message that came along, or None when there is something else to be told."""
 
 
 class Doorbell:
@@ -76,17 +25,15 @@ class Doorbell:
     def __init__(self, client: "redis.asyncio.Redis", node: str) -> None:
         self._redis = client
         self._channel = f"wps:n:{node}"
-        self._bells: dict[str, set[Bell]] = {}
+        self._bells: dict[str, set[Ring]] = {}
 
     @contextmanager
-    def listening(self, connection: str) -> Generator[Bell]:
-        """A bell that is rung whenever `connection` may have something to read."""
-        bell = Bell()
+    def listening(self, connection: str, bell: Ring) -> Generator[None]:
+        """`bell` is rung whenever `connection` may have something to read."""
         self._bells.setdefault(connection, set()).add(bell)
         try:
-            yield bell
+            yield
         finally:
-            bell.close()
             bells = self._bells[connection]
             bells.discard(bell)
             if not bells:
@@ -122,5 +69,5 @@ class Doorbell:
             self._ring(connection, (int(sequence), text) if sequence else None)
 
     def _ring(self, connection: str, message: Message | None) -> None:
-        for bell in self._bells.get(connection, ()):
-            bell.ring(message)
+        for bell in [*self._bells.get(connection, ())]:
+            bell(message)

@@ -120,18 +120,21 @@ return {'open', '', unpack(entries)}
 """
 
 ACKNOWLEDGE = """
--- ARGV: connection, owner, sequence
-local connection, mailbox = 'wps:c:' .. ARGV[1], 'wps:o:' .. ARGV[1]
-if redis.call('HGET', connection, 'owner') ~= ARGV[2] then return 0 end
-local head = redis.call('LINDEX', mailbox, 0)
-if not head then return 0 end
-local count = tonumber(ARGV[3]) - tonumber(string.match(head, '^%d+')) + 1
-if count <= 0 then return 0 end
-local size = 0
-for _, entry in ipairs(redis.call('LRANGE', mailbox, 0, count - 1)) do size = size + #entry end
-redis.call('LTRIM', mailbox, count, -1)
-redis.call('HINCRBY', connection, 'bytes', -size)
-return count
+-- ARGV: connection, owner, sequence; and so on for others
+local function acknowledge(cid, owner, sequence)
+  local connection, mailbox = 'wps:c:' .. cid, 'wps:o:' .. cid
+  if redis.call('HGET', connection, 'owner') ~= owner then return end
+  local head = redis.call('LINDEX', mailbox, 0)
+  if not head then return end
+  local count = tonumber(sequence) - tonumber(string.match(head, '^%d+')) + 1
+  if count <= 0 then return end
+  local size = 0
+  for _, entry in ipairs(redis.call('LRANGE', mailbox, 0, count - 1)) do size = size + #entry end
+  redis.call('LTRIM', mailbox, count, -1)
+  redis.call('HINCRBY', connection, 'bytes', -size)
+end
+for i = 1, #ARGV, 3 do acknowledge(ARGV[i], ARGV[i + 1], ARGV[i + 2]) end
+return 1
 """
 
 OPEN = (

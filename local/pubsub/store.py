@@ -7,8 +7,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import redis.asyncio
+from redis.exceptions import RedisError
 
 from local.pubsub import scripts
+from shared.core.groups import Groups
+from shared.core.log import Log
+
+_log = Log(__name__)
 
 type Json = dict[str, Any]
 
@@ -18,6 +23,8 @@ _SET_SECONDS = 3600
 _MOST_MESSAGES = 1000
 _MOST_BYTES = 16 * 1024 * 1024
 _MOST_ACKS = 1000
+_ACKNOWLEDGED_WITHIN = 0.1
+"""Clients acknowledge once a second, hundreds in the same moment: a call of Redis for each would hold up messages."""
 BATCH = 100
 
 
@@ -48,6 +55,7 @@ class Store:
     def __init__(self, client: "redis.asyncio.Redis", node: str) -> None:
         self._redis: Any = client
         self._node = node
+        self._acknowledging = Groups[tuple[Session, int], None](self._acknowledge, _ACKNOWLEDGED_WITHIN)
         names = ("PUBLISH", "SEND_TO_CONNECTION", "DRAIN", "ACKNOWLEDGE", "OPEN", "TAKE", "RENEW", "RELEASE")
         self._scripts: dict[str, Any] = {
             name: client.register_script(getattr(scripts, name)) for name in (*names, "CLOSE", "JOIN", "LEAVE", "ONCE")
@@ -90,8 +98,9 @@ class Store:
         split = (entry.split(":", 1) for entry in entries)
         return Drained(state, reason, [(int(sequence), text) for sequence, text in split])
 
-    async def acknowledge(self, session: Session, sequence: int) -> None:
-        await self._run("ACKNOWLEDGE", session.id, session.owner, sequence)
+    def acknowledge(self, session: Session, sequence: int) -> None:
+        """In a moment, with others. One that is lost is made up for by the next."""
+        self._acknowledging.tell("", (session, sequence))
 
     async def first_time(self, session: Session, ack_id: int) -> bool:
         return bool(await self._run("ONCE", session.id, ack_id, _MOST_ACKS, KEEP_SECONDS))
@@ -133,6 +142,18 @@ class Store:
 
     async def ping(self) -> None:
         await self._redis.ping()
+
+    async def idle(self) -> None:
+        """Waits until what was acknowledged is removed."""
+        await self._acknowledging.idle()
+
+    async def _acknowledge(self, _: str, acknowledged: list[tuple[Session, int]]) -> list[None]:
+        args = [arg for session, sequence in acknowledged for arg in (session.id, session.owner, sequence)]
+        try:
+            await self._run("ACKNOWLEDGE", *args)
+        except RedisError as error:
+            _log.warning("acknowledgements.lost", count=len(acknowledged), reason=type(error).__name__)
+        return [None] * len(acknowledged)
 
     async def _publish(self, members: str, message: Json, excluded: Sequence[str]) -> None:
         args = [_text(message), _MOST_MESSAGES, _MOST_BYTES, KEEP_SECONDS, *excluded]

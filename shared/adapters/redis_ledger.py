@@ -1,10 +1,11 @@
 """The ledger of limits and budgets in Redis: one script, one round trip, whatever is asked together.
 
 Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leases` orders calls by when they lapse;
-`calls` holds the state of each: `o` (open) or `s` (settled) and the record; `e` (estimated), what was counted and the
-record; `x` and what was counted, once that record is safe elsewhere; or `w` (withdrawn). `over` orders calls that were
-settled and whose records are safe, by when they are forgotten altogether. A subject is a hash of
-`s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute, the debt and when it was noted.
+`calls` holds the state of each: `o` (open), what it holds as a line of JSON and the record; `s` (settled) and the
+record; `e` (estimated), what was counted and the record; `x` and what was counted, once that record is safe elsewhere;
+or `w` (withdrawn). `over` orders calls that were settled and whose records are safe, by when they are forgotten
+altogether. A subject is a hash of `s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute,
+the debt and when it was noted.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from shared.core.log import Log
 from shared.llm.ledger import (
     PER_MINUTE,
     Admit,
+    Amounts,
     Done,
     Forget,
     Hold,
@@ -57,7 +59,7 @@ class RedisLedger:
 
     async def lapsed(self, limit: int) -> list[Lapsed]:
         [found] = await self._run([["lapsed", limit]], ())
-        return [Lapsed(*each) for each in found[1:]]
+        return [_lapsed(*each) for each in found[1:]]
 
     async def close(self) -> None:
         if self._redis:
@@ -93,14 +95,19 @@ def _script(url: str) -> RedisScript:
 def _written(op: Op) -> list[Any]:
     match op:
         case Admit(hold, rules):
-            return ["admit", *_hold(hold), [[rule.subject, rule.kind, rule.limit, rule.period] for rule in rules]]
+            return [
+                "admit",
+                *_hold(hold),
+                _kept(hold),
+                [[rule.subject, rule.kind, rule.limit, rule.period] for rule in rules],
+            ]
         case Renew(hold):
-            return ["renew", *_hold(hold)]
+            return ["renew", *_hold(hold), _kept(hold)]
         case Withdraw(hold):
-            return ["withdraw", *_hold(hold)[:-1]]
+            return ["withdraw", *_hold(hold)]
         case Settle(hold, used, periods, record, estimated):
             spent = [used.micro_usd, used.input_tokens, used.output_tokens]
-            return ["settle", *_hold(hold)[:-1], record, spent, periods, estimated]
+            return ["settle", *_hold(hold), record, spent, periods, estimated]
         case Forget(ids):
             return ["forget", ids]
         case Seed(subject, spent, minute):
@@ -109,7 +116,23 @@ def _written(op: Op) -> list[Any]:
 
 def _hold(hold: Hold) -> list[Any]:
     amounts = hold.amounts
-    return [hold.id, hold.subjects, [amounts.micro_usd, amounts.input_tokens, amounts.streams], hold.record]
+    return [hold.id, hold.subjects, [amounts.micro_usd, amounts.input_tokens, amounts.streams]]
+
+
+def _kept(hold: Hold) -> str:
+    return f"{orjson.dumps(_hold(hold)[1:]).decode()}\n{hold.record}"
+
+
+def _lapsed(call: str, is_open: bool, kept: str) -> Lapsed:
+    if not is_open:
+        return Lapsed(call, kept)
+    held, _, record = kept.partition("\n")
+    try:
+        subjects, (micro_usd, input_tokens, streams) = orjson.loads(held)
+        hold = Hold(call, tuple(subjects), Amounts(micro_usd, input_tokens, streams=streams), record)
+    except (TypeError, ValueError):
+        hold = Hold(call, (), Amounts(), kept)
+    return Lapsed(call, hold.record, hold)
 
 
 def _touched(ops: Sequence[Op]) -> list[str]:

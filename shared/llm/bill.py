@@ -1,5 +1,6 @@
 """One request while it is under way: what it may cost, what it used, what becomes its usage record."""
 
+from dataclasses import replace
 from functools import lru_cache
 
 import orjson
@@ -77,8 +78,7 @@ class Bill:
         amounts = Amounts(budget_micro_usd([most], self._date), estimate, streams=int(streamed))
         cost = amounts.micro_usd if price_of(most.model, self._date) else None
         tokens = {"input_tokens": estimate, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0}
-        usage = self._about(amounts.micro_usd, cost, estimated=True) | tokens
-        record = {"streams": amounts.streams, "usage": usage}
+        record = self._about(amounts.micro_usd, cost, estimated=True) | tokens
         return Hold(self.id, subjects_of(self.caller), amounts, orjson.dumps(record).decode())
 
     def _record(self) -> Json:
@@ -143,11 +143,10 @@ def _periods(day: str) -> tuple[str, str, str]:
     return "total", day[:7], day
 
 
-def settlement_of(record: UsageRecord, streams: int) -> Settle:
+def estimate_of(hold: Hold, time: str, output_tokens: int = 0) -> Settle:
     """For a call whose process died: all that it held is taken as used."""
-    amounts = Amounts(record.charged_micro_usd, record.input_tokens, record.output_tokens, streams)
-    final = orjson.dumps(record.model_dump()).decode()
-    return Settle(Hold(record.id, subjects_of(record), amounts, final), amounts, periods_of(record.time), final)
+    used = replace(hold.amounts, output_tokens=output_tokens)
+    return Settle(hold, used, periods_of(time), hold.record, estimated=True)
 
 
 def _rule(allowance: Allowance, time: str) -> Rule:

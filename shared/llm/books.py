@@ -6,20 +6,18 @@ records. The ledger's count may be lost, the records may not: it is made again f
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from math import ceil
 
 import orjson
 
-from shared.core.clock import Clock
+from shared.core.clock import Clock, iso
 from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.core.groups import Groups
 from shared.core.log import Log
 from shared.core.messages import VERSION
 from shared.core.ports import Documents, Json, Queues
-from shared.llm.bill import Bill, settlement_of
+from shared.llm.bill import Bill, estimate_of
 from shared.llm.ledger import (
-    Amounts,
     Done,
     Forget,
     Hold,
@@ -35,7 +33,7 @@ from shared.llm.ledger import (
     Verdict,
     Withdraw,
 )
-from shared.llm.models import RECORDS_AT_ONCE, UsageRecord
+from shared.llm.models import RECORDS_AT_ONCE
 from shared.llm.recount import Recount
 from shared.llm.service import UsageRecorder
 
@@ -70,7 +68,7 @@ class Books:
         self._recording = Groups[Json, None](self._record, _LINGER)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
-        self._recount = Recount(documents, clock)
+        self._clock, self._recount = clock, Recount(documents, clock)
         self._owed: list[Op] = []
         self._renew_seconds = renew_seconds
         self._renewing: asyncio.TimerHandle | None = None
@@ -121,7 +119,10 @@ class Books:
             return 0
 
     async def _reconciled(self) -> int:
-        """Sent once more, since whoever took the first message may have died with it."""
+        """Sent once more, since whoever took the first message may have died with it.
+
+        A call without a readable record may have been billed: all that it held is charged, today, in the ledger alone.
+        """
         found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
         records: list[Json] = []
         for lapsed in found:
@@ -129,18 +130,18 @@ class Books:
                 records.append(await self._ended(lapsed))
             except (AttributeError, KeyError, TypeError, ValueError):
                 log.exception("llm.record_unreadable", usage_id=lapsed.id, record=lapsed.record)
-                self._post(Withdraw(Hold(lapsed.id, (), Amounts(), "")) if lapsed.open else Forget((lapsed.id,)))
+                if lapsed.hold:
+                    self._post(estimate_of(lapsed.hold, iso(self._clock.now())))
+                self._post(Forget((lapsed.id,)))
         await self._keep(records)
         return len(found)
 
     async def _ended(self, lapsed: Lapsed) -> Json:
         """Its usage record. Whether that is valid, another release's may not be, is for its reader to say."""
-        body = orjson.loads(lapsed.record)
-        record = body["usage"] if lapsed.open else body
-        if lapsed.open:
+        record = orjson.loads(lapsed.record)
+        if lapsed.hold:
             log.warning("llm.call_lost", usage_id=lapsed.id, team_id=record["team_id"])
-            settlement = settlement_of(UsageRecord.model_construct(**record), body["streams"])
-            await self._asking.post("", replace(settlement, estimated=True))
+            await self._asking.post("", estimate_of(lapsed.hold, record["time"], record["output_tokens"]))
         return record
 
     async def record(self, message: Json) -> None:

@@ -153,11 +153,14 @@ class Uncountable(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Lapsed:
-    """The record of a call that nobody settled (`open`), or that nobody forgot after it was settled."""
+    """A call that nobody settled, with what it holds, or one that nobody forgot after it was settled: `hold` is None.
+
+    What it holds is nothing when the ledger cannot read that any more.
+    """
 
     id: str
-    open: bool
     record: str = field(repr=False)
+    hold: Hold | None = None
 
 
 class Ledger(Protocol):

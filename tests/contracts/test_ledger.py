@@ -20,6 +20,7 @@ from shared.llm.ledger import (
     Forget,
     Hold,
     Kind,
+    Lapsed,
     Ledger,
     Op,
     Refused,
@@ -254,11 +255,12 @@ class TestLease:
     async def test_a_call_that_nobody_renews_is_told_once_a_lease(self, ledger, subject):
         await self.drained(ledger)
         await seeded(ledger, subject)
-        await one(ledger, Admit(held := hold(subject, usd=5, record='{"a": 1}'), ()))
+        held = hold(subject, subject + "x", usd=5, tokens=2**40, streams=1, record='{"a": 1}')
+        await seeded(ledger, subject + "x")
+        await one(ledger, Admit(held, ()))
         assert await ledger.lapsed(10) == []
         await asyncio.sleep(LEASE + 0.05)
-        [told] = await ledger.lapsed(10)
-        assert (told.id, told.open, told.record) == (held.id, True, '{"a": 1}')
+        assert await ledger.lapsed(10) == [Lapsed(held.id, '{"a": 1}', held)]
         assert await ledger.lapsed(10) == []
         assert not await is_open(ledger, budget(subject, 1), budget(subject, 0))
         await ledger.apply([settled(held, usd=5), Forget((held.id,))])
@@ -307,7 +309,7 @@ class TestLease:
         await seeded(ledger, subject)
         await ledger.apply([Admit(held := hold(subject), ()), settled(held)])
         await asyncio.sleep(LEASE + 0.05)
-        assert [(told.open, told.record) for told in await ledger.lapsed(10)] == [(False, "final")]
+        assert await ledger.lapsed(10) == [Lapsed(held.id, "final")]
         await one(ledger, Forget((held.id,)))
         await asyncio.sleep(LEASE + 0.05)
         assert await ledger.lapsed(10) == []
@@ -344,7 +346,7 @@ class TestLease:
         await seeded(ledger, subject)
         await ledger.apply([Admit(held := hold(subject, usd=1), ()), estimated(held, usd=1)])
         await asyncio.sleep(LEASE / 4 + 0.05)
-        assert [(told.open, told.record) for told in await ledger.lapsed(10)] == [(False, "final")]
+        assert await ledger.lapsed(10) == [Lapsed(held.id, "final")]
         await one(ledger, Forget((held.id,)))
         await asyncio.sleep(LEASE + 0.05)
         assert await ledger.lapsed(10) == []
@@ -472,6 +474,23 @@ class TestRedisLedger:
             await admin.config_set("maxmemory", 0)
             assert await one(ledger, Admit(hold(subject), ())) == Done()
             await ledger.close()
+
+    @pytest.mark.parametrize("kept", ["o", "orecord", "o5\nrecord", 'o[["key/x"],[1,2]]\nrecord'])
+    async def test_a_call_whose_hold_cannot_be_read_lapses_and_is_dropped_like_any_other(
+        self, redis, valkey_url, subject, kept
+    ):
+        await TestLease.drained(redis)
+        await seeded(redis, subject)
+        await one(redis, Admit(held := hold(subject, usd=5), ()))
+        async with Redis.from_url(valkey_url) as admin:
+            await admin.hset("llm:{llm}:calls", held.id, kept)
+            await asyncio.sleep(LEASE + 0.05)
+            [told] = await redis.lapsed(10)
+            assert told.hold == Hold(held.id, (), Amounts(), kept[1:])
+            await redis.apply([estimated(told.hold), Forget((held.id,))])
+            assert await admin.hget("llm:{llm}:calls", held.id) == b"x[0,0,0]"
+            await asyncio.sleep(LEASE + 0.05)
+        assert await redis.lapsed(10) == []
 
     async def test_it_works_again_after_close(self, redis, subject):
         await seeded(redis, subject)

@@ -48,6 +48,8 @@ class Call:
     record: str = ""
     counted: Amounts = field(default_factory=Amounts)
     """What was counted for one that is estimated."""
+    hold: Hold | None = None
+    """Of one that is open."""
 
 
 class FakeLedger:
@@ -83,7 +85,7 @@ class FakeLedger:
         for call in found:
             due[call].lapses = self._now + self._lease
         self._hear()
-        return [Lapsed(call, due[call].state == "open", due[call].record) for call in found]
+        return [Lapsed(call, due[call].record, due[call].hold) for call in found]
 
     async def close(self) -> None:
         pass
@@ -161,7 +163,7 @@ class FakeLedger:
 
     def _hold(self, hold: Hold) -> None:
         self._change(hold, 1)
-        self.calls[hold.id] = Call("open", self._now + self._lease, hold.record)
+        self.calls[hold.id] = Call("open", self._now + self._lease, hold.record, hold=hold)
 
     def _change(self, hold: Hold, sign: int) -> None:
         for subject in hold.subjects:

@@ -376,8 +376,8 @@ class TestReconcile:
         world.clock.advance(61)
         assert await survivor.reconcile() == 0
 
-    @pytest.mark.parametrize("text", ["", "{", "5", '{"usage": 5}', '{"usage": {"id": "0001"}}'])
-    async def test_what_is_no_record_at_all_is_forgotten_and_keeps_none_from_being_recorded(self, text):
+    @pytest.mark.parametrize("text", ["", "{", "5", '{"usage": 5}', '{"id": "0001"}'])
+    async def test_a_call_with_no_record_at_all_is_charged_what_it_held_and_keeps_none_from_being_recorded(self, text):
         world, _ = scripted()
         odd, lost, survivor = await bill(world), await bill(world), world.another_books()
         odd.hold = replace(odd.hold, record=text)
@@ -387,7 +387,12 @@ class TestReconcile:
         assert await survivor.reconcile() == 2
         assert [sent["id"] for sent in world.usage()] == [lost.id]
         await survivor.close()
-        assert odd.id not in world.ledger.calls
+        subject = world.ledger.subjects[f"run/{RUN}"]
+        assert (subject.held, subject.streams) == (0, 0)
+        most = sum(each.hold.amounts.micro_usd for each in (odd, lost))
+        assert [subject.spent[period] for period in odd.periods] == [most] * 3
+        world.clock.advance(61)
+        assert [told.id for told in await world.ledger.lapsed(10)] == [lost.id]  # of which nobody took the message
 
     @staticmethod
     async def records(world: World, of: Bill) -> list[Doc]:

@@ -1,11 +1,10 @@
 """Records what was used: one usage record per request, counted once."""
 
-import asyncio
-import random
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 from shared.core import ids, usage
@@ -15,7 +14,7 @@ from shared.core.events import NewEvent, UsageData
 from shared.core.log import Log
 from shared.core.messages import fitting, read
 from shared.core.ports import ANY, Delete, Doc, Json, Op, Put
-from shared.core.store import Commit, Store
+from shared.core.store import Commit, Store, retry_stale
 from shared.core.teams import team_partition
 from shared.llm.bill import periods_of, subjects_of
 from shared.llm.models import UsageMessage, UsageRecord
@@ -23,7 +22,6 @@ from shared.llm.models import UsageMessage, UsageRecord
 log = Log(__name__)
 
 _REMEMBERED = timedelta(days=7)
-_TRIES = 12
 _MOST_DOCUMENTS = 48
 _MOST_OPS = 90
 """A commit takes a hundred, and its events are some of them."""
@@ -95,14 +93,7 @@ class UsageRecorder:
     async def _record_all(self, team_id: str, records: list[UsageRecord]) -> None:
         while records:
             group = _fitting(records)
-            for _ in range(_TRIES - 1):
-                try:
-                    await self._record_group(team_id, group)
-                    break
-                except (Stale, Exists):
-                    await asyncio.sleep(random.uniform(0.005, 0.05))
-            else:
-                await self._record_group(team_id, group)
+            await retry_stale(partial(self._record_group, team_id, group))
             records = records[len(group) :]
 
     async def _record_group(self, team_id: str, records: list[UsageRecord]) -> None:
@@ -122,7 +113,10 @@ class UsageRecorder:
         ops += [_kept(name, body, docs[name]) for name, body in sums.items()]
         events = _events(fresh, sums)
         ops += await self._forgotten(partition, _MOST_OPS - len(ops) - len(events))
-        await self._store.commit(Commit(partition, ops, events=events))
+        try:
+            await self._store.commit(Commit(partition, ops, events=events))
+        except Exists:
+            raise Stale("Another process recorded meanwhile.") from None
 
     async def _fresh(self, partition: str, records: Sequence[UsageRecord]) -> list[_Fresh]:
         """Of a record and its estimate, in one message or one after the other, the record alone."""

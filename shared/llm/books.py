@@ -287,4 +287,5 @@ def _refusal(refused: Refused, bill: Bill) -> PlatformError:
 
 
 def _usd(micro: int) -> str:
-    return f"${micro / 1_000_000:,.2f}" if micro % 10_000 == 0 else f"${micro / 1_000_000:,.4f}"
+    decimals = 2 if micro % 10_000 == 0 else 4 if micro >= 100 else 6
+    return f"${micro / 1_000_000:,.{decimals}f}"

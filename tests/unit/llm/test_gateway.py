@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -188,11 +189,15 @@ class TestUnanswered:
 
 
 class TestCap:
-    async def test_at_the_cap_the_next_call_is_refused_without_reaching_the_model(self):
+    @pytest.mark.parametrize(
+        ("cap", "told"), [(COST, "$0.0005"), (50, "$0.000050"), (1, "$0.000001"), (100, "$0.0001"), (0, "$0.00")]
+    )
+    async def test_at_the_cap_the_next_call_is_refused_without_reaching_the_model(self, cap, told):
         world, upstream = scripted(Script.stream(*EVENTS))
-        token = await world.run_token(cap=COST)
-        await ask(world.gateway, call(token))
-        with pytest.raises(PaymentRequired, match=r"run's spend cap of \$0\.0005 is used up .* RUN_SPEND_CAP_USD"):
+        await ask(world.gateway, call(await world.run_token(cap=COST)))
+        token = await world.run_token(cap=cap)
+        told = f"run's spend cap of {re.escape(told)} is used up .* RUN_SPEND_CAP_USD"
+        with pytest.raises(PaymentRequired, match=told):
             await ask(world.gateway, call(token))
         assert len(upstream.requests) == 1
 

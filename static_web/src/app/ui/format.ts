@@ -5,6 +5,7 @@ const DATE_TIME = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle
 const DAY = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
 const DAY_AND_YEAR = new Intl.DateTimeFormat("en", { day: "numeric", month: "short", year: "numeric" });
 const COMPACT = new Intl.NumberFormat("en", { notation: "compact", maximumFractionDigits: 1 });
+const TINY = new Intl.NumberFormat("en", { maximumSignificantDigits: 2 });
 
 const UNITS: [Intl.RelativeTimeFormatUnit, number][] = [
   ["day", 86_400],
@@ -53,6 +54,7 @@ export function compact(amount: number): string {
 }
 
 export function usd(amount: number): string {
+  if (amount > 0 && amount < 0.0001) return `$${TINY.format(amount)}`;
   return `$${amount.toFixed(amount > 0 && amount < 1 ? 4 : 2)}`;
 }
 

@@ -34,7 +34,7 @@ class Bill:
         self._date = self._began.date()
         self._time = iso(self._began)
         self._first_byte_ms: int | None = None
-        self._body_size = size = len(call.body)
+        size = len(call.body)
         modes = wanted.fast, wanted.us_only
         self._prompt = Share(model, TokenCounts(input=size // 4), *modes)
         most = TokenCounts(input=size // 2, output=wanted.max_tokens, web_searches=wanted.web_searches)

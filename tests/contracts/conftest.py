@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from redis.asyncio import Redis
 
 from local.azurite import Azurite
 from local.azurite import missing as azurite_missing
 from local.valkey import Valkey, ValkeyMissing, server_binary
+from shared.adapters.redis_ledger import RedisLedger
+from shared.llm.ledger import Ledger
+from tests.fakes import FakeLedger
 from tests.requires import require
 
 if TYPE_CHECKING:
@@ -38,6 +42,21 @@ async def valkey_url() -> AsyncGenerator[str]:
     require(not missing_valkey(), missing_valkey())
     async with Valkey() as server:
         yield server.url
+
+
+@pytest.fixture
+async def redis(valkey_url: str, lease: float) -> AsyncGenerator[RedisLedger]:
+    """An empty one. A module says how long its leases are."""
+    async with Redis.from_url(valkey_url) as admin:
+        await admin.flushdb()
+    ledger = RedisLedger(valkey_url, lease)
+    yield ledger
+    await ledger.close()
+
+
+@pytest.fixture(params=["fake", "redis"])
+def ledger(request: pytest.FixtureRequest, lease: float) -> Ledger:
+    return FakeLedger(lease=lease) if request.param == "fake" else request.getfixturevalue("redis")
 
 
 @pytest.fixture(scope="session")

@@ -36,28 +36,16 @@ STREAMS = 200
 
 
 @pytest.fixture
-async def redis(valkey_url: str) -> AsyncIterator[RedisLedger]:
-    await flush_redis(valkey_url)
-    ledger = RedisLedger(valkey_url, LEASE)
-    yield ledger
-    await ledger.close()
-
-
-@pytest.fixture(params=["fake", "redis"])
-def ledger(request: pytest.FixtureRequest) -> Ledger:
-    return FakeLedger(lease=LEASE) if request.param == "fake" else request.getfixturevalue("redis")
-
-
-async def flush_redis(url: str) -> None:
-    async with Redis.from_url(url) as admin:
-        await admin.flushdb()
+def lease() -> float:
+    return LEASE
 
 
 async def flush(ledger: Ledger, url: str) -> None:
     if isinstance(ledger, FakeLedger):
         ledger.flush()
     else:
-        await flush_redis(url)
+        async with Redis.from_url(url) as admin:
+            await admin.flushdb()
 
 
 @dataclass
@@ -121,7 +109,8 @@ class Company:
         """Calls one after another until the budget is used up. Each ends well, is cut, is left, or dies with its
         process."""
         while not process.dead:
-            bill = self.bill(self.dice.randrange(40, 400), self.dice.randrange(20, 200))
+            size = self.dice.randrange(40, 400)
+            bill = self.bill(size, self.dice.randrange(20, 200))
             try:
                 await process.books.admit(bill)
             except PaymentRequired:
@@ -132,12 +121,11 @@ class Company:
                 continue
             self.admitted += 1
             self.largest = max(self.largest, bill.hold.amounts.micro_usd)
-            await self._answered(bill, process)
+            await self._answered(bill, size // 2, process)
             if not process.dead:
                 process.books.settle(bill)
 
-    async def _answered(self, bill: Bill, process: Process) -> None:
-        prompt = bill._body_size // 2
+    async def _answered(self, bill: Bill, prompt: int, process: Process) -> None:
         tokens = self.dice.randrange(1, 20)
         end = self.dice.choice(("well", "well", "cut", "left"))
         self.spent += prompt * INPUT

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -43,15 +42,8 @@ PERIODS = ("total", "2026-11", "2026-11-25")
 
 
 @pytest.fixture
-async def redis(valkey_url: str) -> AsyncIterator[RedisLedger]:
-    ledger = RedisLedger(valkey_url, LEASE)
-    yield ledger
-    await ledger.close()
-
-
-@pytest.fixture(params=["fake", "redis"])
-def ledger(request: pytest.FixtureRequest) -> Ledger:
-    return FakeLedger(lease=LEASE) if request.param == "fake" else request.getfixturevalue("redis")
+def lease() -> float:
+    return LEASE
 
 
 @pytest.fixture
@@ -253,7 +245,6 @@ class TestStreams:
 
 class TestLease:
     async def test_a_call_that_nobody_renews_is_told_once_a_lease(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         held = hold(subject, subject + "x", usd=5, tokens=2**40, streams=1, record='{"a": 1}')
         await seeded(ledger, subject + "x")
@@ -267,7 +258,6 @@ class TestLease:
         assert (await refused(ledger, Admit(hold(subject), (budget(subject, 5),)))).used == 5
 
     async def test_one_admitted_after_its_withdrawal_holds_nothing_and_never_lapses(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         rules = (budget(subject, 10), Rule(subject, "requests", 1), Rule(subject, "streams", 1))
         late = hold(subject, usd=60, streams=1)
@@ -288,7 +278,6 @@ class TestLease:
         assert (verdict.used, verdict.held) == (7, 0)
 
     async def test_many_withdrawn_keep_no_lapsed_one_waiting(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         await ledger.apply([Withdraw(hold(subject)) for _ in range(25)])
         await one(ledger, Admit(held := hold(subject), ()))
@@ -296,7 +285,6 @@ class TestLease:
         assert [told.id for told in await ledger.lapsed(10)] == [held.id]
 
     async def test_a_renewed_one_lives_on(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         await one(ledger, Admit(held := hold(subject), ()))
         for _ in range(3):
@@ -305,7 +293,6 @@ class TestLease:
             assert await ledger.lapsed(10) == []
 
     async def test_a_settled_record_is_told_until_it_is_forgotten(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         await ledger.apply([Admit(held := hold(subject), ()), settled(held)])
         await asyncio.sleep(LEASE + 0.05)
@@ -342,7 +329,6 @@ class TestLease:
         assert (verdict.used, verdict.held) == (2, 0)
 
     async def test_an_estimated_record_is_told_until_it_is_forgotten(self, ledger, subject):
-        await self.drained(ledger)
         await seeded(ledger, subject)
         await ledger.apply([Admit(held := hold(subject, usd=1), ()), estimated(held, usd=1)])
         await asyncio.sleep(LEASE / 4 + 0.05)
@@ -383,14 +369,6 @@ class TestLease:
         assert (await refused(ledger, Admit(hold(subject, usd=41), (budget(subject, 100),)))).held == 60
         await one(ledger, settled(held, usd=1))
         assert await one(ledger, Admit(hold(subject, usd=41), (budget(subject, 100),))) == Done()
-
-    @staticmethod
-    async def drained(ledger: Ledger) -> None:
-        """Other tests leave calls behind."""
-        await asyncio.sleep(LEASE)
-        while found := await ledger.lapsed(1000):
-            await ledger.apply([Withdraw(Hold(told.id, (), Amounts(), "")) for told in found])
-            await ledger.apply([Forget(tuple(told.id for told in found))])
 
 
 @pytest.mark.parametrize(("state", "error"), [("down", Unreached), ("silent", Unavailable)])
@@ -479,7 +457,6 @@ class TestRedisLedger:
     async def test_a_call_whose_hold_cannot_be_read_lapses_and_is_dropped_like_any_other(
         self, redis, valkey_url, subject, kept
     ):
-        await TestLease.drained(redis)
         await seeded(redis, subject)
         await one(redis, Admit(held := hold(subject, usd=5), ()))
         async with Redis.from_url(valkey_url) as admin:

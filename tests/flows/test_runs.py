@@ -359,14 +359,18 @@ class TestMoveCard:
         assert (await board_of(ada, desk["board_id"]))["agents"]["enabled"] is True
 
 
-@pytest.fixture(scope="module")
-async def token(ada: Person, desk: Json, cloud: LocalCloud) -> tuple[str, Json]:
-    """The token that a run's container was given, read from its process."""
+async def held_run(ada: Person, desk: Json, cloud: LocalCloud) -> tuple[str, Json]:
+    """The token that a run's container was given, read from its process, and the run, which goes on for a minute."""
     _, run = await run_card(ada, desk["board_id"], "Held", SLOW)
     await _event(ada, run["id"], kind="tool_use", name="bash")
     found = jobs.token(cloud, run["id"])
     assert found, "no process of the job has a run token"
     return found, run
+
+
+@pytest.fixture(scope="module")
+async def token(ada: Person, desk: Json, cloud: LocalCloud) -> tuple[str, Json]:
+    return await held_run(ada, desk, cloud)
 
 
 class TestRunToken:
@@ -392,10 +396,8 @@ class TestRunToken:
         models = await ada.request("GET", "/api/v1/models")
         assert models.status_code == 401
 
-    async def test_a_claim_of_success_without_the_commit_is_a_failure(
-        self, ada: Person, cloud: LocalCloud, token: tuple[str, Json]
-    ):
-        secret, run = token
+    async def test_a_claim_of_success_without_the_commit_is_a_failure(self, ada: Person, desk: Json, cloud: LocalCloud):
+        secret, run = await held_run(ada, desk, cloud)
         headers = {"authorization": f"Bearer {secret}"}
         body = {"outcome": "succeeded", "commit": "0" * 40, "turns": 1}
         async with Person(cloud) as container:

@@ -46,12 +46,12 @@ class InterleavedDocuments(FakeDocuments):
 
     def __init__(self) -> None:
         super().__init__()
-        self.failures: list[tuple[str, BaseException, bool]] = []
+        self.failures: list[tuple[str, BaseException, bool, bool]] = []
 
-    def fail(self, partition: str, error: BaseException, *, removal: bool = False) -> None:
-        """The next commit of a partition that starts so raises `error`. One that only removes what was sent comes when
-        it comes: it is or is not what is meant."""
-        self.failures.append((partition, error, removal))
+    def fail(self, partition: str, error: BaseException, *, removal: bool = False, happens: bool = False) -> None:
+        """The next commit of a partition that starts so raises `error`; when it `happens`, after it was written. One
+        that only removes what was sent comes when it comes: it is or is not what is meant."""
+        self.failures.append((partition, error, removal, happens))
 
     async def get(self, partition: str, id: str) -> Doc | None:
         await asyncio.sleep(0)
@@ -67,6 +67,8 @@ class InterleavedDocuments(FakeDocuments):
         for wanted in self.failures:
             if partition.startswith(wanted[0]) and removal == wanted[2]:
                 self.failures.remove(wanted)
+                if wanted[3]:
+                    await super().commit(partition, ops)
                 raise wanted[1]
         return await super().commit(partition, ops)
 

@@ -3,7 +3,7 @@ import asyncio
 import pytest
 
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, Unavailable
-from shared.core.ports import Delete, Json
+from shared.core.ports import Json
 from shared.tasks.models import Later, StepContext
 from tests.unit.tasks.line import SUBJECT, TASK, Crash, Line
 
@@ -402,25 +402,11 @@ class TestCrashWhileUndoing:
     async def test_ends_as_if_undisturbed(self, place: str, name: str) -> None:
         line = await refused_at("three", "one", "two", "three")
 
-        def crash_at_the_next_commit(happens: bool) -> None:
-            """Of the task: the removal of what was sent comes when it comes."""
-            commit = line.documents.commit
-
-            async def once(partition: str, ops: list[object]) -> dict[str, str]:
-                if partition != f"tasks/{TASK}" or all(isinstance(op, Delete) for op in ops):
-                    return await commit(partition, ops)  # type: ignore[arg-type]
-                line.documents.commit = commit  # type: ignore[method-assign]
-                if happens:
-                    await commit(partition, ops)  # type: ignore[arg-type]
-                raise Crash
-
-            line.documents.commit = once  # type: ignore[method-assign,assignment]
-
         async def crash(_: StepContext) -> None:
-            crash_at_the_next_commit(happens=False)
+            line.documents.fail(f"tasks/{TASK}", Crash())
 
         async def crash_later(_: StepContext) -> None:
-            crash_at_the_next_commit(happens=True)
+            line.documents.fail(f"tasks/{TASK}", Crash(), happens=True)
 
         line.script[name] = {"before the act": [Crash()], "after the act": [crash], "after the commit": [crash_later]}[
             place

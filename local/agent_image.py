@@ -1,4 +1,7 @@
-"""The agent's image on a Docker engine, built when it is missing. Its tag is what it is made of."""
+"""The agent's image on a Docker engine, built when it is missing. Its tag is what it is made of and for whom.
+
+Several checkouts may share an engine: each removes its own tags only, and an image goes with its last tag.
+"""
 
 import contextlib
 import hashlib
@@ -15,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from docker import APIClient
 
-CONTEXT = Path(__file__).parents[1] / "agent_container"
+CONTEXT = Path(__file__).resolve().parents[1] / "agent_container"
 LOCAL_BASE = "kanban-base:trixie"
 PUBLIC_BASE = "python:3.13-slim"
 _REPOSITORY = "kanban-agent"
-_MADE = re.compile(rf"{_REPOSITORY}:[0-9a-f]{{12}}")
+_CHECKOUT = hashlib.sha256(bytes(CONTEXT)).hexdigest()[:6]
+_MADE = re.compile(rf"{_REPOSITORY}:([0-9a-f]{{12}})-([0-9a-f]{{6}})")
 """Other tags are people's own."""
 
 type Tell = Callable[[str], None]
@@ -38,11 +42,15 @@ def ensure(api: "APIClient", base: str = "", tell: Tell = lambda _: None) -> str
         known = api.inspect_image(base)["Id"]
     except ImageNotFound:
         raise ImageMissing(f"The base image {base} is not on this engine: pull or import it.") from None
-    name = f"{_REPOSITORY}:{_digest(base, known)}"
-    try:
-        api.inspect_image(name)
-    except ImageNotFound:
-        _build(api, name, base, tell)
+    digest = _digest(base, known)
+    tag = f"{digest}-{_CHECKOUT}"
+    name = f"{_REPOSITORY}:{tag}"
+    made = _made(api)
+    if name not in made:
+        if same := next((other for other, (sources, _) in made.items() if sources == digest), None):
+            api.tag(same, _REPOSITORY, tag)
+        else:
+            _build(api, name, base, tell)
         _remove_others(api, name)
     return name
 
@@ -110,14 +118,19 @@ def _build(api: "APIClient", name: str, base: str, tell: Tell) -> None:
 
 
 def _remove_others(api: "APIClient", name: str) -> None:
-    """Images of earlier sources. The engine keeps those that containers were made of."""
+    """This checkout's images of earlier sources. The engine keeps those that containers were made of."""
     from docker.errors import APIError
 
-    tags = [tag for image in api.images(name=_REPOSITORY) for tag in image["RepoTags"] or ()]
-    for tag in tags:
-        if _MADE.fullmatch(tag) and tag != name:
+    for tag, (_, checkout) in _made(api).items():
+        if checkout == _CHECKOUT and tag != name:
             with contextlib.suppress(APIError):
                 api.remove_image(tag)
+
+
+def _made(api: "APIClient") -> dict[str, tuple[str, str]]:
+    """What any checkout made here: tag -> (digest of what it is made of, checkout)."""
+    tags = [tag for image in api.images(name=_REPOSITORY) for tag in image["RepoTags"] or ()]
+    return {tag: (found[1], found[2]) for tag in tags if (found := _MADE.fullmatch(tag))}
 
 
 def _wheels(folder: Path, architecture: str) -> list[Path]:

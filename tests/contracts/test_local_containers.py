@@ -270,15 +270,32 @@ class TestHosted:
     def test_a_new_image_takes_the_place_of_those_that_no_container_needs(
         self, engine: Engine, api: APIClient, choice: ContainerChoice, other_base: str
     ) -> None:
-        used, unused, own = "kanban-agent:0123456789ab", "kanban-agent:ba9876543210", "kanban-agent:of-my-own"
+        checkout = choice.image.rpartition("-")[2]
+        used, unused = f"kanban-agent:0123456789ab-{checkout}", f"kanban-agent:ba9876543210-{checkout}"
+        own, anothers = "kanban-agent:of-my-own", "kanban-agent:ba9876543210-012345"
         draft = api.create_container(choice.image, ["x"])["Id"]
-        for name in (used, unused, own):
+        for name in (used, unused, own, anothers):
             api.commit(draft, *name.split(":"))
         api.create_container(used, ["x"])
         made = choose({"DOCKER_HOST": engine.endpoint, "AGENT_BASE_IMAGE": other_base}).image
         kept = {tag for image in api.images(name="kanban-agent") for tag in image["RepoTags"]}
-        assert {made, used, own} <= kept
+        assert {made, used, own, anothers} <= kept
         assert unused not in kept
+
+    def test_what_another_checkout_built_of_the_same_sources_is_taken_and_stays_its_own(
+        self, engine: Engine, api: APIClient, choice: ContainerChoice, other_base: str
+    ) -> None:
+        environ = {"DOCKER_HOST": engine.endpoint, "AGENT_BASE_IMAGE": other_base}
+        made = choose(environ).image
+        anothers = f"{made.rpartition('-')[0]}-012345"
+        api.tag(made, *anothers.split(":"))
+        api.remove_image(made)
+        said: list[str] = []
+        assert choose(environ, said.append).image == made
+        assert said == []
+        assert api.inspect_image(made)["Id"] == api.inspect_image(anothers)["Id"]
+        api.remove_image(made)
+        assert api.inspect_image(anothers)
 
     async def test_nothing_but_data_is_left(self, api: APIClient, choice: ContainerChoice, tmp_path: Path) -> None:
         async with hosted(choice, ME, CloudPorts.free(), _github(tmp_path), print):

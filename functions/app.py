@@ -11,7 +11,7 @@ from functions.problems import Unexpected
 from shared.bootstrap import Platform
 from shared.core import ids
 from shared.core.log import correlation
-from shared.core.threads import in_thread
+from shared.core.threads import to_its_end
 
 REQUEST_ID = "x-request-id"
 _LONGEST_ID = 64
@@ -32,19 +32,26 @@ def _api(platform: Platform) -> ASGIApp:
 class Later:
     """An application that the first request makes, in a thread: importing FastAPI and all routers takes its time.
 
-    Requests meanwhile wait for it. Raises what the making raised; the next request tries again.
+    Requests meanwhile wait for it, and share its failure. Raises what the making raised; the next request tries again.
     """
 
     def __init__(self, make: Callable[[], ASGIApp]) -> None:
         self._make = make
         self._made: ASGIApp | None = None
-        self._making = asyncio.Lock()
+        self._making: asyncio.Future[ASGIApp] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if self._made is None:
-            async with self._making:
-                self._made = self._made or await in_thread(self._make)
-        await self._made(scope, receive, send)
+        app = self._made or await self._attempt()
+        await app(scope, receive, send)
+
+    async def _attempt(self) -> ASGIApp:
+        making = self._making = self._making or asyncio.ensure_future(asyncio.to_thread(self._make))
+        try:
+            self._made = await to_its_end(making)
+        finally:
+            if self._making is making:
+                self._making = None
+        return self._made
 
 
 class Doorway:

@@ -58,6 +58,14 @@ class TestLater:
             assert (await http.get("/")).text == "made"
         assert making.times == 2
 
+    async def test_requests_that_wait_for_the_same_attempt_share_its_failure(self):
+        making = Making(failures=1)
+        async with client(Later(making)) as http:
+            answers = await asyncio.gather(*(http.get("/") for _ in range(5)), return_exceptions=True)
+            assert [str(answer) for answer in answers] == ["no room on the disk"] * 5
+            assert making.times == 1
+            assert (await http.get("/")).text == "made"
+
     async def test_a_first_request_that_is_given_up_keeps_no_other_from_it(self):
         making = Making()
         making.free.clear()

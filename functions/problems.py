@@ -25,7 +25,10 @@ def problem(status: int, kind: str, title: str, detail: str, **extra: object) ->
 
 
 class Unexpected:
-    """Answers what nobody foresaw, within CORS and the request id: the framework's own handler stands outside."""
+    """Answers what nobody foresaw, within CORS and the request id.
+
+    Stands inside the framework, whose own handler would answer in plain text, and around what makes the API.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

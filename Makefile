@@ -17,8 +17,8 @@ cloud: setup ## Everything but the function host, for `func start` in another te
 demo: setup ## REPO=<path or URL> CARD=<markdown file>: the main job without a browser
 	@exec $(PYTHON) -m local.demo $(if $(REPO),--repo "$(REPO)") $(if $(CARD),--card "$(CARD)")
 
-test: setup ## All tests
-	@npm test --silent --prefix static_web
+test: setup ## All tests, or those that ARGS name to pytest
+	@$(if $(ARGS),,npm test --silent --prefix static_web)
 	@exec $(PYTHON) -m pytest $(ARGS)
 
 test-flows: setup ## What people do, on KANBAN_TEST_HOST=process|docker and KANBAN_TEST_STORE=tinydb|tables

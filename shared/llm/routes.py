@@ -12,12 +12,18 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from shared.core.errors import Invalid, NotFound
 
 FOUNDRY_REFUSES = (
-    *("advisor-tool-2026-03-01", "compact-2026-01-12", "fast-mode-2026-02-01", "output-128k-2025-02-19"),
-    *("fine-grained-tool-streaming-2025-05-14", "mcp-servers-2025-12-04", "thinking-binding-controls-2026-08-01"),
+    *("advisor-tool-2026-03-01", "fast-mode-2026-02-01"),
+    *("server-side-fallback-2026-06-01", "server-side-fallback-2026-07-01"),
+    *("mcp-servers-2025-12-04", "output-128k-2025-02-19", "thinking-binding-controls-2026-08-01"),
     *("token-efficient-tools-2025-02-19",),
 )
-"""Beta flags that Anthropic itself takes, and Azure AI Foundry answers with 400. Source: what LiteLLM leaves out
-for `azure_ai` (anthropic_beta_headers_config.json, November 2026)."""
+"""Beta flags of what Azure AI Foundry has not: it answers them with 400.
+
+The advisor, fast mode and server-side fallback: Anthropic's pages "Claude in Microsoft Foundry" and "Features
+overview". The others: what LiteLLM leaves out for `azure_ai` (anthropic_beta_headers_config.json). Read in November
+2026. Where that list and these pages, or Microsoft's "Claude models in Microsoft Foundry", disagree, the pages hold:
+they offer compaction and fine-grained tool streaming.
+"""
 
 _ADDRESS = r"https?://[^\s?#@]+"
 """It is shown to callers, so no password can stand in it."""

@@ -135,6 +135,15 @@ class TestBetaFilter:
         assert without_betas(lines, Provider.model_validate(FOUNDRY).without_betas) == lines
         assert without_betas([("anthropic-beta", "fast-mode-2026-02-01")], Provider().without_betas)
 
+    @pytest.mark.parametrize(
+        "offered",
+        ["compact-2026-01-12", "context-management-2025-06-27", "fine-grained-tool-streaming-2025-05-14"],
+    )
+    def test_what_foundry_offers_reaches_it(self, offered: str):
+        """As Microsoft's and Anthropic's pages say: without its flag, the API refuses the feature."""
+        lines = [("anthropic-beta", f"{offered},server-side-fallback-2026-07-01")]
+        assert without_betas(lines, Provider.model_validate(FOUNDRY).without_betas) == [("anthropic-beta", offered)]
+
     def test_an_operator_may_name_others(self):
         provider = Provider.model_validate(FOUNDRY | {"refused_betas": ["one"]})
         assert provider.without_betas == {"one"}

@@ -11,6 +11,8 @@ from shared.core.ports import Json
 
 _MOST_OUTPUT = 10_000_000
 """Tokens. No model gives as many, and what so many cost can still be counted."""
+_UNSAID_OUTPUT = 4096
+"""Where a call sets no limit: Anthropic refuses it, llama.cpp ends after so many."""
 _MOST_SEARCHES = 1000
 _SEARCHES = 10
 """Where a request sets no limit: the service ends a turn after so many rounds of its own tools."""
@@ -20,14 +22,14 @@ _BLANK = " \t\n\r"
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """`max_tokens` is 0 where none, or nonsense, was given: that is between the client and the model service.
+    """`max_tokens` is the most that a service may give; 0 for nonsense, which is between the client and the service.
 
     `fast`, `us_only` and `web_searches`, of which it may make so many, cost more.
     """
 
     model: str
     streamed: bool = False
-    max_tokens: int = 0
+    max_tokens: int = _UNSAID_OUTPUT
     fast: bool = False
     us_only: bool = False
     web_searches: int = 0
@@ -45,7 +47,7 @@ def asked(body: bytes) -> Asked:
     return Asked(
         model,
         fields.get("stream") is True,
-        _most_output(fields.get("max_tokens")),
+        _most_output(fields.get("max_tokens", _UNSAID_OUTPUT)),
         fields.get("speed") == "fast",
         fields.get("inference_geo") == "us",
         _most_searches(fields.get("tools")),
@@ -53,10 +55,12 @@ def asked(body: bytes) -> Asked:
 
 
 def _most_output(given: Any) -> int:
-    """64.0 is 64: some services take it as that."""
+    """64.0 is 64: some services take it as that. For null and -1 llama.cpp goes on to the end of its context."""
+    if given is None:
+        return _MOST_OUTPUT
     if isinstance(given, bool) or not isinstance(given, int | float):
         return 0
-    return int(min(max(given, 0), _MOST_OUTPUT))
+    return _MOST_OUTPUT if given < 0 else int(min(given, _MOST_OUTPUT))
 
 
 def _most_searches(tools: Any) -> int:

@@ -216,6 +216,16 @@ class TestCap:
         with pytest.raises(PaymentRequired):
             await ask(world.gateway, call(token, body))
 
+    @pytest.mark.parametrize("limit", [{}, {"max_tokens": None}, {"max_tokens": -1}])
+    async def test_calls_without_a_limit_cannot_pass_it_together(self, limit: dict[str, Any]):
+        """Anthropic refuses these; other services answer them."""
+        world, upstream = scripted(Script.stream(0.05, *EVENTS))
+        token, body = await world.run_token(cap=4096 * 10), orjson.dumps({"model": "claude-sonnet-5-5"} | limit)
+        calls = (ask(world.gateway, call(token, body)) for _ in range(20))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        assert len(upstream.requests) == 1
+        assert sum(isinstance(answer, RateLimited) for answer in answers) == 19
+
     @pytest.mark.parametrize(
         ("asked", "times", "more"),
         [

@@ -92,9 +92,9 @@ class Bill:
         }
 
     def _charged(self, shares: list[Share]) -> int:
-        """Never less than was reported, and never nothing for what broke off."""
-        broke_off = self.report.empty or not self.report.complete
-        if broke_off and paid_for(self.status):
+        """Never less than was reported, and never nothing for what was not."""
+        told = self.report.complete and self.report.prompt_told
+        if not told and paid_for(self.status):
             shares = self.report.at_least(self._prompt)
         return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._date)
 

@@ -33,6 +33,11 @@ class Report:
     def empty(self) -> bool:
         return not self._usage
 
+    @property
+    def prompt_told(self) -> bool:
+        """llama.cpp leaves out the head of a stream, which tells it, where the first token is half a character."""
+        return "input_tokens" in self._usage
+
     def message(self, message: Any) -> None:
         """A whole message, or the head of a streamed one."""
         if isinstance(message, dict):
@@ -73,11 +78,11 @@ class Report:
         ]
 
     def at_least(self, prompt: Share) -> list[Share]:
-        """For a cap, when the answer broke off: figures not reported are taken as some, never as none.
+        """For a cap, when not all was told: figures not reported are taken as some, never as none.
 
-        A token per streamed delta, or per four bytes of them where that is more; before any report, `prompt`.
+        A token per streamed delta, or per four bytes of them where that is more; `prompt` until it is reported.
         """
-        reported = self.shares() or [prompt]
+        reported = self.shares() if self.prompt_told else [*self.shares(), prompt]
         since = _output(reported) - self._output_told
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
         return [*reported, replace(reported[0], tokens=TokenCounts(output=max(streamed - since, 0)))]

@@ -116,6 +116,14 @@ class TestUsage:
         await ask(world.gateway, call(await world.run_token()))
         assert await world.spent(SPENT) > 0
 
+    async def test_a_stream_that_never_told_its_prompt_is_charged_for_one(self):
+        world, _ = scripted(Script.stream(*EVENTS[1:]))
+        body = orjson.dumps({"model": "claude-sonnet-5-5", "stream": True, "x": "y" * 4000})
+        await ask(world.gateway, call(await world.run_token(), body))
+        (sent,) = await world.recorded()
+        assert (sent["input_tokens"], sent["output_tokens"], sent["status"]) == (0, 12, 200)
+        assert await world.spent(SPENT) == pytest.approx(1000 * 2 + 12 * 10, rel=0.02)
+
     @pytest.mark.parametrize("kind", ["application/json", "text/event-stream"])
     async def test_an_answer_that_cannot_be_read_is_one_that_broke_off(self, kind: str):
         world, upstream = scripted(Script(200, [("content-type", kind), ("content-encoding", "br")], [b"x"]))

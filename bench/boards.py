@@ -114,6 +114,11 @@ def leave_first_core() -> None:
         os.sched_setaffinity(0, cores)
 
 
+def give_way() -> None:
+    """What arrives for this process no longer interrupts others on its core: sched(7), SCHED_BATCH."""
+    os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
+
+
 def pin(pid: int) -> None:
     """All threads of a process, to the first core."""
     for thread in os.listdir(f"/proc/{pid}/task"):

@@ -5,6 +5,28 @@ from datetime import datetime, timedelta
 from shared.core.clock import Clock
 
 
+class Breakers:
+    """One for each team: what a team sends may make a provider fail, and must not shut it off for the others."""
+
+    def __init__(self, failures: int, seconds: float, clock: Clock) -> None:
+        self._failures, self._seconds, self._clock = failures, seconds, clock
+        self._failing: dict[str, Breaker] = {}
+        """Of those teams alone whose last call failed."""
+
+    def wait(self, team_id: str) -> float:
+        return self._failing[team_id].wait() if team_id in self._failing else 0
+
+    def begin(self, team_id: str) -> bool:
+        return self._failing[team_id].begin() if team_id in self._failing else False
+
+    def end(self, team_id: str, probe: bool, healthy: bool | None) -> None:
+        if healthy:
+            self._failing.pop(team_id, None)
+        elif healthy is False or team_id in self._failing:
+            fresh = Breaker(self._failures, self._seconds, self._clock)
+            self._failing.setdefault(team_id, fresh).end(probe, healthy)
+
+
 class Breaker:
     """Closed, until `failures` calls in a row failed; open for `seconds`; then half-open: one call at a time."""
 

@@ -16,7 +16,7 @@ from shared.llm.body import Asked, asked
 from shared.llm.books import Books
 from shared.llm.keys import Keys
 from shared.llm.meter import Meter
-from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Share, TokenCounts
+from shared.llm.models import BROKEN_OFF, CLIENT_GONE, Answer, Call, Caller, Share, TokenCounts
 from shared.llm.prices import budget_micro_usd
 from shared.llm.routing import Routed, Router, whole
 from shared.llm.sse import PING, Events
@@ -52,7 +52,7 @@ class Gateway:
         await self._books.admit(bill)
         routed: Routed | None = None
         try:
-            routed = await self._router.send(_outgoing(call, wanted), wanted.model, bill.gave_up)
+            routed = await self._router.send(_outgoing(call, caller, wanted), wanted.model, bill.gave_up)
             incoming = routed.incoming
             bill.status = incoming.status
             if header(incoming, "content-type").startswith("text/event-stream"):
@@ -82,27 +82,28 @@ class Gateway:
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
         caller.check_model(wanted.model)
-        yield await _passed_on(await self._router.send(_outgoing(call), wanted.model))
+        yield await _passed_on(await self._router.send(_outgoing(call, caller), wanted.model))
 
     @asynccontextmanager
     async def models(self, call: Call) -> AsyncGenerator[Answer]:
         """GET /v1/models: what the routes name; where they name none, what the provider of all models lists."""
-        await self._keys.authenticate(call.headers)
+        caller = await self._keys.authenticate(call.headers)
         routes = self._router.routes
         if routes.named:
             yield _told(listing.page(routes, call.query))
         else:
-            yield await _passed_on(await self._router.ask(listing.provider_of_all(routes), _outgoing(call)))
+            asking = self._router.ask(listing.provider_of_all(routes), _outgoing(call, caller))
+            yield await _passed_on(await asking)
 
     @asynccontextmanager
     async def model(self, call: Call, name: str) -> AsyncGenerator[Answer]:
         """GET /v1/models/{name}. Raises NotFound for one without a route."""
-        await self._keys.authenticate(call.headers)
+        caller = await self._keys.authenticate(call.headers)
         route = self._router.routes.find(name)
         if name in self._router.routes.named:
             yield _told(listing.description(name, route))
         else:
-            yield await _passed_on(await self._router.ask(route.targets[0].provider, _outgoing(call)))
+            yield await _passed_on(await self._router.ask(route.targets[0].provider, _outgoing(call, caller)))
 
     async def check_key(self, headers: Headers) -> None:
         """Raises Unauthenticated or Forbidden for a call with these headers, whatever its body."""
@@ -166,9 +167,10 @@ class Gateway:
         return body
 
 
-def _outgoing(call: Call, wanted: Asked | None = None) -> Outgoing:
+def _outgoing(call: Call, caller: Caller, wanted: Asked | None = None) -> Outgoing:
     streamed = wanted is not None and wanted.streamed
-    return Outgoing(call.method, call.path, call.query, headers.forth(call.headers, streamed), call.body, streamed)
+    sent = headers.forth(call.headers, streamed)
+    return Outgoing(call.method, call.path, call.query, sent, call.body, streamed, caller.team_id)
 
 
 async def _passed_on(routed: Routed) -> Answer:

@@ -10,7 +10,7 @@ from shared.core.errors import Unavailable
 from shared.core.log import Log
 from shared.llm import headers
 from shared.llm.body import with_model
-from shared.llm.breaker import Breaker
+from shared.llm.breaker import Breakers
 from shared.llm.routes import Provider, Route, Routes, Target
 from shared.llm.upstream import Incoming, NoAnswer, Outgoing, Upstream, Whole
 
@@ -21,22 +21,22 @@ _LARGEST_ANSWER = 64 * 1024 * 1024
 
 
 class _Lane:
-    """One provider as calls see it: with its room, its breaker and what it refuses."""
+    """One provider as calls see it: with its room, its breakers and what it refuses."""
 
     def __init__(self, name: str, provider: Provider, upstream: Upstream, clock: Clock) -> None:
         self._name = name
         self._upstream = upstream
         self._most = provider.concurrent
         self._refused = provider.without_betas
-        self._breaker = Breaker(provider.breaker_failures, provider.breaker_seconds, clock)
+        self._breakers = Breakers(provider.breaker_failures, provider.breaker_seconds, clock)
         self._under_way = 0
 
     async def send(self, request: Outgoing) -> Incoming:
         """What is returned must be given to `end`. Raises Unavailable without sending when there is no room, or the
         provider is left alone."""
-        self._require_room()
+        self._require_room(request.team_id)
         self._under_way += 1
-        probe, healthy = self._breaker.begin(), None
+        probe, healthy = self._breakers.begin(request.team_id), None
         try:
             incoming = await self._upstream.send(self._without_refused(request))
             healthy = self._health(incoming, probe)
@@ -45,15 +45,15 @@ class _Lane:
             self._under_way -= 1
             raise
         finally:
-            self._breaker.end(probe, healthy)
+            self._breakers.end(request.team_id, probe, healthy)
         return incoming
 
-    def end(self, incoming: Incoming, whole: bool | None = None) -> None:
+    def end(self, incoming: Incoming, team_id: str, whole: bool | None = None) -> None:
         """`whole`: False when the answer broke off, None when nobody waited for its end."""
         incoming.close()
         self._under_way -= 1
         if incoming.status < 500:
-            self._breaker.end(False, whole)
+            self._breakers.end(team_id, False, whole)
 
     def _health(self, incoming: Incoming, probe: bool) -> bool | None:
         """An answer that begins shows that a provider is back, but not that it can end one."""
@@ -64,8 +64,8 @@ class _Lane:
             return request
         return replace(request, headers=headers.without_betas(request.headers, self._refused))
 
-    def _require_room(self) -> None:
-        if wait := self._breaker.wait():
+    def _require_room(self, team_id: str) -> None:
+        if wait := self._breakers.wait(team_id):
             raise Unavailable(f"Provider {self._name} keeps failing. Try again in a moment.", retry_after=wait)
         if self._most and self._under_way >= self._most:
             raise Unavailable(f"Provider {self._name} has no room for more calls. Try again.", retry_after=1)
@@ -78,11 +78,12 @@ class Routed:
     incoming: Incoming
     target: Target
     lane: _Lane | None = None
+    team_id: str = ""
 
     def close(self, whole: bool | None = None) -> None:
         """Ends the request. `whole`: False when the answer broke off, None when nobody waited for its end."""
         if self.lane:
-            self.lane.end(self.incoming, whole)
+            self.lane.end(self.incoming, self.team_id, whole)
 
 
 class _Tries:
@@ -169,7 +170,7 @@ class Router:
     async def ask(self, provider: str, request: Outgoing) -> Routed:
         """One provider, once."""
         lane = self._lanes[provider]
-        return Routed(await lane.send(request), Target(provider=provider), lane=lane)
+        return Routed(await lane.send(request), Target(provider=provider), lane, request.team_id)
 
     async def close(self) -> None:
         for provider in self._providers.values():
@@ -180,13 +181,13 @@ class Router:
         lane = self._lanes[target.provider]
         incoming = await lane.send(request)
         if not _passes(incoming.status):
-            return Routed(incoming, target, lane=lane)
+            return Routed(incoming, target, lane, request.team_id)
         try:
             body = await whole(incoming)
         except BaseException:
-            lane.end(incoming)
+            lane.end(incoming, request.team_id)
             raise
-        lane.end(incoming, True)
+        lane.end(incoming, request.team_id, True)
         return Routed(Whole(incoming.status, incoming.headers, body), target)
 
     def _order(self, route: Route) -> list[Target]:

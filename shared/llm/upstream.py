@@ -20,7 +20,10 @@ class NoAnswer(Unavailable):
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A request to the model service. `path` begins with /v1; `query` is raw, without the question mark."""
+    """A request to the model service. `path` begins with /v1; `query` is raw, without the question mark.
+
+    `team_id` is whose it is; the service does not hear of it.
+    """
 
     method: str
     path: str
@@ -28,6 +31,7 @@ class Outgoing:
     headers: Headers
     body: bytes = field(default=b"", repr=False)
     streamed: bool = False
+    team_id: str = ""
 
 
 class Incoming(Protocol):

@@ -50,10 +50,10 @@ class Stage:
         self.slept.append(seconds)
         self.clock.advance(seconds)
 
-    async def ask(self, streamed: bool = False) -> tuple[str, int, int]:
+    async def ask(self, streamed: bool = False, team: str = "") -> tuple[str, int, int]:
         """Who answered, with what status, after how many tries that were given up."""
         body = b'{"model": "fast", "messages": []}'
-        request, given_up = Outgoing("POST", "/v1/messages", "", (), body, streamed), list[None]()
+        request, given_up = Outgoing("POST", "/v1/messages", "", (), body, streamed, team), list[None]()
         routed = await self.router.send(request, "fast", lambda: given_up.append(None))
         whole: bool | None = None
         try:
@@ -231,6 +231,19 @@ class TestCircuit:
         for expected in (False, False, True) * 2:
             with nullcontext() if expected else pytest.raises(Unavailable, match="cut"):
                 await stage.ask()
+
+    async def test_what_one_team_sends_shuts_it_off_for_that_team_alone(self):
+        broken = Script.json({"type": "error", "error": {"type": "api_error", "message": "!"}}, 500)
+        stage = Stage([broken] * 3 + [OK], breaker_failures=3, breaker_seconds=30)
+        stage.router.routes = stage.router.routes.model_copy(update={"retries": 0})
+        for _ in range(3):
+            assert (await stage.ask(team="t1"))[1] == 500
+        for _ in range(3):
+            assert (await stage.ask(team="t2"))[1] == 200
+            with pytest.raises(Unavailable, match="keeps failing"):
+                await stage.ask(team="t1")
+        stage.clock.advance(30)
+        assert (await stage.ask(team="t1"))[1] == 200
 
     async def test_alone_it_answers_at_once_with_when_to_come_back(self):
         stage = Stage([NotSent("down")], breaker_failures=2, breaker_seconds=30)

@@ -36,10 +36,12 @@ class Delivery:
         *,
         reliable: bool,
         look_every: float = _LOOK_EVERY,
+        renew_every: float = _RENEW_EVERY,
     ) -> None:
-        """`look_every`: seconds without a ring after which one may have been lost."""
+        """`look_every`: seconds without a ring after which one may have been lost. `renew_every`: seconds too, well
+        below those that a connection is kept for."""
         self._mailboxes, self._session, self._send_text = mailboxes, session, send
-        self._reliable, self._look_every = reliable, look_every
+        self._reliable, self._look_every, self._renew_every = reliable, look_every, renew_every
         self._rung = asyncio.Event()
         self._in_step = False
         """All there was is sent: what comes next may go out at once."""
@@ -49,6 +51,8 @@ class Delivery:
 
     def ring(self, message: Message | None) -> None:
         """None: there is something else to be told than messages."""
+        if message and message[0] <= self.sent:
+            return  # the mailbox had told it
         if message is None or not self._in_step or message[0] != self.sent + 1:
             self._rung.set()
             return
@@ -66,6 +70,7 @@ class Delivery:
                 if self._sending:
                     await self._sending
                     self._sending = None
+                await self._renew()
                 drained = await self._mailboxes.drain(self._session, self.sent, remove=not self._reliable)
                 if drained.state != "open":
                     return drained
@@ -87,10 +92,13 @@ class Delivery:
             with suppress(TimeoutError):
                 async with asyncio.timeout(left):
                     await self._rung.wait()
-            if time.monotonic() - self._renewed >= _RENEW_EVERY:
-                await self._mailboxes.renew(self._session)
-                self._renewed = time.monotonic()
+            await self._renew()
         self._in_step = False
+
+    async def _renew(self) -> None:
+        if time.monotonic() - self._renewed >= self._renew_every:
+            await self._mailboxes.renew(self._session)
+            self._renewed = time.monotonic()
 
     async def _send(self, message: Message) -> None:
         self.sent, text = message

@@ -55,7 +55,9 @@ class Store:
     def __init__(self, client: "redis.asyncio.Redis", node: str) -> None:
         self._redis: Any = client
         self._node = node
-        self._acknowledging = Groups[tuple[Session, int], None](self._acknowledge, _ACKNOWLEDGED_WITHIN)
+        self._acknowledged: dict[tuple[str, str], int] = {}
+        """The highest sequence by connection and owner, of those that are still to be told."""
+        self._acknowledging = Groups[tuple[str, str], None](self._acknowledge, _ACKNOWLEDGED_WITHIN)
         names = ("PUBLISH", "SEND_TO_CONNECTION", "DRAIN", "ACKNOWLEDGE", "OPEN", "TAKE", "RENEW", "RELEASE")
         self._scripts: dict[str, Any] = {
             name: client.register_script(getattr(scripts, name)) for name in (*names, "CLOSE", "JOIN", "LEAVE", "ONCE")
@@ -99,8 +101,11 @@ class Store:
         return Drained(state, reason, [(int(sequence), text) for sequence, text in split])
 
     def acknowledge(self, session: Session, sequence: int) -> None:
-        """In a moment, with others. One that is lost is made up for by the next."""
-        self._acknowledging.tell("", (session, sequence))
+        """All up to this one; in a moment, with others. One that is lost is made up for by the next."""
+        connection = session.id, session.owner
+        if connection not in self._acknowledged:
+            self._acknowledging.tell("", connection)
+        self._acknowledged[connection] = max(sequence, self._acknowledged.get(connection, 0))
 
     async def first_time(self, session: Session, ack_id: int) -> bool:
         return bool(await self._run("ONCE", session.id, ack_id, _MOST_ACKS, KEEP_SECONDS))
@@ -147,13 +152,13 @@ class Store:
         """Waits until what was acknowledged is removed."""
         await self._acknowledging.idle()
 
-    async def _acknowledge(self, _: str, acknowledged: list[tuple[Session, int]]) -> list[None]:
-        args = [arg for session, sequence in acknowledged for arg in (session.id, session.owner, sequence)]
+    async def _acknowledge(self, _: str, connections: list[tuple[str, str]]) -> list[None]:
+        args = [arg for connection in connections for arg in (*connection, self._acknowledged.pop(connection))]
         try:
             await self._run("ACKNOWLEDGE", *args)
         except RedisError as error:
-            _log.warning("acknowledgements.lost", count=len(acknowledged), reason=type(error).__name__)
-        return [None] * len(acknowledged)
+            _log.warning("acknowledgements.lost", count=len(connections), reason=type(error).__name__)
+        return [None] * len(connections)
 
     async def _publish(self, members: str, message: Json, excluded: Sequence[str]) -> None:
         args = [_text(message), _MOST_MESSAGES, _MOST_BYTES, KEEP_SECONDS, *excluded]

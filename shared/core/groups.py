@@ -55,7 +55,7 @@ class Groups[Work, Result]:
 
     async def _serve(self, key: str) -> None:
         while waiting := self._waiting[key]:
-            if self._linger and key not in self._urgent:
+            if self._linger and key not in self._urgent and len(waiting) < _LARGEST:
                 await self._rest(key)
                 waiting = self._waiting[key]
             group, self._waiting[key] = waiting[:_LARGEST], waiting[_LARGEST:]

@@ -1,12 +1,13 @@
 """The Web PubSub emulator against the real service SDK and a bare client of its websocket subprotocols."""
 
 import asyncio
+import functools
 import os
 import signal
 import sys
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -253,6 +254,18 @@ class TestReliability:
             ada.last, ada.messages = 0, []
             await ada.recover()
             assert await ada.received(4) == [{"n": number} for number in range(6, 10)]
+
+    async def test_acknowledgements_of_many_in_one_moment_all_count(self, service: Any, database: Any) -> None:
+        async with AsyncExitStack() as stack:
+            clients = [await stack.enter_async_context(await client_of(service, f"u{n}", ("g",))) for n in range(5)]
+            for number in range(10):
+                await service.send_to_group("g", {"n": number}, content_type="application/json")
+            for client in clients:
+                await client.received(10)
+                for sequence in (3, 9, 7):
+                    await client.send(type="sequenceAck", sequenceId=sequence)
+            for client in clients:
+                await _until(functools.partial(database.llen, f"wps:o:{client.connection_id}"), 1)
 
     async def test_an_acknowledgement_of_what_was_never_sent_loses_nothing(self, service: Any) -> None:
         async with await client_of(service, "ada", ("g",)) as ada:

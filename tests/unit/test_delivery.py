@@ -19,7 +19,8 @@ class _Mailboxes:
 
     def __init__(self) -> None:
         self.messages: list[Message] = []
-        self.state, self.looks = "open", 0
+        self.state, self.looks, self.renewals = "open", 0, 0
+        self.slow = 0.0
 
     def put(self, count: int = 1) -> Message:
         for _ in range(count):
@@ -28,12 +29,12 @@ class _Mailboxes:
         return self.messages[-1]
 
     async def drain(self, session: Session, sent: int, *, remove: bool) -> Drained:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.slow)
         self.looks += 1
         return Drained(self.state, "", self.messages[sent:][:BATCH])
 
     async def renew(self, session: Session) -> None:
-        pass
+        self.renewals += 1
 
 
 class _Socket:
@@ -66,7 +67,7 @@ class TestDelivery:
             await asyncio.sleep(0.01)
             assert mailboxes.looks == looks
 
-    @pytest.mark.parametrize("rung", [None, (1, "sent before"), (4, '{"n":4}'), (3, '{"n":3}')])
+    @pytest.mark.parametrize("rung", [None, (4, '{"n":4}'), (3, '{"n":3}')])
     async def test_whatever_else_is_rung_the_mailbox_tells_what_to_send(self, rung: Message | None) -> None:
         async with _running() as (mailboxes, socket, delivery, _):
             delivery.ring(mailboxes.put())
@@ -104,6 +105,16 @@ class TestDelivery:
             mailboxes.put()
             await until(lambda: len(socket.texts) == 11)
             assert socket.texts == _sent(11)
+
+    @pytest.mark.parametrize("reliable", [True, False])
+    async def test_its_connection_lives_on_however_busy_it_is(self, reliable: bool) -> None:
+        async with _running(reliable=reliable, renew_every=0.05) as (mailboxes, _, delivery, _):
+            mailboxes.slow, before = 0.03, mailboxes.renewals
+            for _ in range(40):
+                mailboxes.put()
+                delivery.ring(None)
+                await asyncio.sleep(0.01)
+            assert mailboxes.renewals - before >= 3
 
     @pytest.mark.parametrize("full", [False, True], ids=["at once", "later"])
     async def test_a_socket_that_breaks_ends_it(self, full: bool) -> None:
@@ -143,10 +154,13 @@ type _Running = tuple[_Mailboxes, _Socket, Delivery, asyncio.Task[Drained]]
 
 
 @asynccontextmanager
-async def _running(*, reliable: bool = True, look_every: float = 60) -> AsyncGenerator[_Running]:
+async def _running(
+    *, reliable: bool = True, look_every: float = 60, renew_every: float = 60
+) -> AsyncGenerator[_Running]:
     """One that has looked into its empty mailbox, and waits for rings."""
     mailboxes, socket = _Mailboxes(), _Socket()
-    delivery = Delivery(mailboxes, SESSION, socket.send, reliable=reliable, look_every=look_every)
+    every = {"look_every": look_every, "renew_every": renew_every}
+    delivery = Delivery(mailboxes, SESSION, socket.send, reliable=reliable, **every)
     running = asyncio.create_task(delivery.run())
     await until(lambda: mailboxes.looks > 0)
     await asyncio.sleep(0.01)

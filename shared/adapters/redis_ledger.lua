@@ -27,6 +27,9 @@ end
 local function lapse_in(id, span) redis.call('ZADD', leases, whole(now + span), id) end
 
 local function check(amounts)
+  for _, amount in ipairs(amounts) do
+    if type(amount) ~= 'number' then error('no number: ' .. tostring(amount), 0) end
+  end
   if amounts[1] > 2 ^ 53 then error('more than can be counted', 0) end
 end
 

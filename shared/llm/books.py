@@ -141,7 +141,9 @@ class Books:
         record = orjson.loads(lapsed.record)
         if lapsed.hold:
             log.warning("llm.call_lost", usage_id=lapsed.id, team_id=record["team_id"])
-            await self._asking.post("", estimate_of(lapsed.hold, record["time"], record["output_tokens"]))
+            if type(output := record["output_tokens"]) is not int:
+                raise ValueError("it does not say how much it asked for")
+            await self._asking.post("", estimate_of(lapsed.hold, record["time"], output))
         return record
 
     async def record(self, message: Json) -> None:

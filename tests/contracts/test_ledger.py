@@ -292,6 +292,12 @@ class TestLease:
             await one(ledger, Renew(held))
             assert await ledger.lapsed(10) == []
 
+    async def test_one_that_is_held_anew_by_a_renewal_is_told_with_all_it_holds(self, ledger, subject):
+        held = hold(subject, usd=60, tokens=7)
+        await one(ledger, Renew(held))
+        await asyncio.sleep(LEASE + 0.05)
+        assert await ledger.lapsed(10) == [Lapsed(held.id, held.record, held)]
+
     async def test_a_settled_record_is_told_until_it_is_forgotten(self, ledger, subject):
         await seeded(ledger, subject)
         await ledger.apply([Admit(held := hold(subject), ()), settled(held)])

@@ -376,7 +376,14 @@ class TestReconcile:
         world.clock.advance(61)
         assert await survivor.reconcile() == 0
 
-    @pytest.mark.parametrize("text", ["", "{", "5", '{"usage": 5}', '{"id": "0001"}'])
+    @pytest.mark.parametrize(
+        "text",
+        ["", "{", "5", '{"usage": 5}', '{"id": "0001"}']
+        + [
+            f'{{"team_id": "t", "time": "2026-01-01T00:00:00Z", "output_tokens": {odd}}}'
+            for odd in ("null", '"x"', "true")
+        ],
+    )
     async def test_a_call_with_no_record_at_all_is_charged_what_it_held_and_keeps_none_from_being_recorded(self, text):
         world, _ = scripted()
         odd, lost, survivor = await bill(world), await bill(world), world.another_books()

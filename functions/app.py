@@ -47,11 +47,12 @@ class Later:
     async def _attempt(self) -> ASGIApp:
         making = self._making = self._making or asyncio.ensure_future(asyncio.to_thread(self._make))
         try:
-            self._made = await to_its_end(making)
+            made = await to_its_end(asyncio.shield(making))
         finally:
             if self._making is making:
                 self._making = None
-        return self._made
+        self._made = made
+        return made
 
 
 class Doorway:

@@ -78,6 +78,19 @@ class TestLater:
             assert (await second).text == "made"
         assert first.cancelled()
 
+    async def test_nor_does_one_that_is_given_up_twice(self):
+        making = Making()
+        making.free.clear()
+        async with client(Later(making)) as http:
+            first, second = (asyncio.create_task(http.get("/")) for _ in range(2))
+            await begun(making)
+            for _ in range(2):
+                first.cancel()
+                await asyncio.sleep(0)
+            making.free.set()
+            assert (await second).text == "made"
+        await asyncio.wait({first})
+
 
 class TestCreateApp:
     async def test_an_api_that_cannot_be_made_is_told_as_a_problem_and_made_later(

@@ -55,11 +55,10 @@ def asked(body: bytes) -> Asked:
 
 
 def _most_output(given: Any) -> int:
-    """64.0 is 64: some services take it as that. For null and -1 llama.cpp goes on to the end of its context."""
-    if given is None:
-        return _MOST_OUTPUT
+    """64.0 is 64, as some services take it. For null and -1 llama.cpp goes on to the end of its context, and who knows
+    what others make of "64" and the like: the most is held, and given back at once where it is refused."""
     if isinstance(given, bool) or not isinstance(given, int | float):
-        return 0
+        return _MOST_OUTPUT
     return _MOST_OUTPUT if given < 0 else int(min(given, _MOST_OUTPUT))
 
 

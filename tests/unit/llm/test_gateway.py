@@ -56,6 +56,11 @@ class TestUsage:
             "status": 200,
         }
 
+    async def test_a_call_tells_the_router_whose_it_is(self):
+        world, upstream = scripted()
+        await ask(world.gateway, call(await world.run_token()))
+        assert [sent.team_id for sent in upstream.requests] == [TEAM]
+
     async def test_each_answer_has_an_id_of_its_own(self):
         world, _ = scripted()
         token = await world.run_token()

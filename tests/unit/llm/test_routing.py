@@ -225,6 +225,16 @@ class TestCircuit:
         assert await stage.ask() == ("b", 200, 0)
         assert stage.asked == "a3 b1"
 
+    async def test_so_does_one_team_whose_answers_break_off(self):
+        cut = Script(steps=[b"{", Unavailable("cut")])
+        stage = Stage([cut, cut, cut, OK], breaker_failures=3, breaker_seconds=30)
+        for _ in range(3):
+            with pytest.raises(Unavailable, match="cut"):
+                await stage.ask(team="t1")
+        with pytest.raises(Unavailable, match="keeps failing"):
+            await stage.ask(team="t1")
+        assert (await stage.ask(team="t2"))[1] == 200
+
     async def test_a_whole_answer_makes_up_for_those(self):
         cut = Script(steps=[b"{", Unavailable("cut")])
         stage = Stage([cut, cut, OK, cut, cut, OK], breaker_failures=3, breaker_seconds=30)

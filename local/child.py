@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,7 @@ from typing import Self
 _EXEC = Path(__file__).with_name("child_exec.py")
 _POLL = 0.02
 _LOG_LINES = 20
+_SHORT_LIFE = 10.0
 
 Ready = Callable[[], Awaitable[bool]]
 
@@ -107,6 +109,20 @@ class Child:
         """Ends the whole group as a power cut would; `start` runs it again."""
         self._signal(signal.SIGKILL)
         await self.wait()
+
+    async def keep(self, tell: Callable[[str], None]) -> None:
+        """Starts it again whenever it ended by itself. Raises ChildFailed when that was in vain."""
+        started_again = float("-inf")
+        while True:
+            code = await self.wait()
+            ended = self._report(f"ended by itself ({'exit code' if code >= 0 else 'signal'} {abs(code)})")
+            if time.monotonic() - started_again < _SHORT_LIFE:
+                raise ChildFailed(ended)
+            tell(ended)
+            await self.stop()  # whoever is left of its group
+            await self.start()
+            started_again = time.monotonic()
+            tell(f"{self.name} runs again.")
 
     def last_log_lines(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []

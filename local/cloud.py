@@ -102,6 +102,13 @@ class LocalCloud:
     def demo_model(self) -> bool:
         return not any(self._environ.get(name) for name in MODEL_VARIABLES)
 
+    @property
+    def children(self) -> list[Child]:
+        """Its processes, while it runs."""
+        functions = [self.functions] if self.functions else []
+        model = [self.model] if self.demo_model else []
+        return [self.valkey.child, self.azurite.child, self.realtime, *model, *functions]
+
     async def __aenter__(self) -> Self:
         require_all_free(self.ports)
         self.data.mkdir(parents=True, exist_ok=True)
@@ -129,7 +136,7 @@ class LocalCloud:
             self._stack.push_async_callback(self.functions.stop)
         try:
             async with asyncio.TaskGroup() as starting:
-                for child in (self.azurite, self.realtime, *((self.model,) if self.demo_model else ())):
+                for child in (self.azurite, self.realtime, *([self.model] if self.demo_model else [])):
                     starting.create_task(self._stack.enter_async_context(child))
                 if self.functions:
                     starting.create_task(self.functions.start())

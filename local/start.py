@@ -36,7 +36,7 @@ def main() -> int:
     console = Console()
     to_stderr("WARNING")
     ports = CloudPorts.free() if arguments.free_ports else CloudPorts()
-    cloud = LocalCloud(arguments.data, ports, tell=_teller(console), with_functions=arguments.settings is None)
+    cloud = LocalCloud(arguments.data, ports, tell=_teller(console, "dim"), with_functions=arguments.settings is None)
     try:
         return asyncio.run(_run(cloud, console, arguments.settings))
     except (PortsTaken, ChildFailed, AzuriteMissing, EngineMissing, AppInvalid) as error:
@@ -62,30 +62,30 @@ async def _run(cloud: LocalCloud, console: Console, settings: Path | None) -> in
         if settings:
             local_settings.write(settings, _for_func(cloud.settings), cloud.ports.api)
         _report(cloud, console, settings)
-        return await _until_stopped(cloud, stopping, console)
+        await _until_stopped(cloud, stopping, console)
+        return 0
     finally:
         console.print("Stopping ...")
         await cloud.__aexit__(None, None, None)
         console.print("Stopped.")
 
 
-async def _until_stopped(cloud: LocalCloud, stopping: "asyncio.Task[bool]", console: Console) -> int:
-    functions = cloud.functions
-    if functions is None:
-        await stopping
-        return 0
-    ended = asyncio.create_task(functions.wait())
-    await asyncio.wait([stopping, ended], return_when=asyncio.FIRST_COMPLETED)
-    if stopping.done():
-        ended.cancel()
-        return 0
-    console.print(f"[red]The function host ended by itself. Its log ({functions.log_path}) ends with:[/red]")
-    console.print(functions.last_log_lines(), markup=False, highlight=False)
-    return 1
+async def _until_stopped(cloud: LocalCloud, stopping: "asyncio.Task[bool]", console: Console) -> None:
+    """Raises ChildFailed when a part of it ends again and again."""
+    keeping = [asyncio.create_task(child.keep(_teller(console, "red"))) for child in cloud.children]
+    try:
+        await asyncio.wait([stopping, *keeping], return_when=asyncio.FIRST_COMPLETED)
+        for task in keeping:
+            if task.done():
+                await task
+    finally:
+        for task in keeping:
+            task.cancel()
+        await asyncio.gather(*keeping, return_exceptions=True)
 
 
-def _teller(console: Console) -> Tell:
-    return lambda text: console.print(text, style="dim", markup=False, highlight=False)
+def _teller(console: Console, style: str) -> Tell:
+    return lambda text: console.print(text, style=style, markup=False, highlight=False)
 
 
 def _for_func(settings: Mapping[str, str]) -> dict[str, str]:

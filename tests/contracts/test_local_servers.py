@@ -17,6 +17,7 @@ from local.child import Child, ChildFailed, accepts_connections
 from local.free_ports import free_port
 from local.valkey import Valkey
 from tests.requires import require
+from tests.waiting import until
 
 ROOT = Path(__file__).parents[2]
 ENV = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)}
@@ -96,6 +97,28 @@ class TestChild:
             grandchild = int(log.read_text())
         assert child.returncode == -signal.SIGKILL
         assert await ended(grandchild)
+
+    async def test_one_that_is_kept_runs_again_and_says_why_it_ended(self, tmp_path: Path):
+        port, said = free_port(), list[str]()
+        argv = [sys.executable, "-c", SERVE, str(port)]
+        async with Child("web", argv, ENV, tmp_path / "web.log", lambda: accepts_connections(port)) as child:
+            keeping = asyncio.create_task(child.keep(said.append))
+            first = child.pid
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: len(said) == 2)
+            assert child.pid != first
+            assert await accepts_connections(port)
+            assert said[0].startswith("web ended by itself (signal 9). Its log")
+            assert said[1] == "web runs again."
+            keeping.cancel()
+
+    async def test_one_that_ends_again_at_once_is_given_up(self, tmp_path: Path):
+        argv = [sys.executable, "-c", "import sys, time; time.sleep(0.3); sys.exit('no space left')"]
+        async with Child("web", argv, ENV, tmp_path / "web.log") as child:
+            said: list[str] = []
+            with pytest.raises(ChildFailed, match=r"(?s)ended by itself \(exit code 1\).*no space left"):
+                await child.keep(said.append)
+            assert len(said) == 2
 
     @pytest.mark.skipif(sys.platform != "linux", reason="Only Linux can tie a process to its parent.")
     async def test_it_ends_with_its_parent_even_when_that_is_killed(self, tmp_path: Path):

@@ -10,12 +10,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 
 from local.child import Child, accepts_connections
 from local.cloud import ROOT
 from shared.core.settings import Settings
 from tests.flows.world import Person, bare_repository, combination, finished_run, git, make_workspace, run_card
+from tests.waiting import until
 
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ")
 
@@ -79,6 +81,18 @@ class TestMakeCloud:
                 assert ended["status"] == "succeeded", ended["reason"]
                 files = git(bare_repository(cloud, place), "ls-tree", "--name-only", ended["branch"])
                 assert "two.txt" in files.splitlines()
+
+    async def test_a_part_that_dies_is_named_and_runs_again(self, terminal: Child):
+        def emulators() -> list[psutil.Process]:
+            below = psutil.Process(terminal.pid).children(recursive=True)
+            return [each for each in below if "local.pubsub" in each.cmdline()]
+
+        [before] = emulators()
+        before.kill()
+        await until(lambda: "realtime runs again." in terminal.log_path.read_text(), 30)
+        assert "realtime ended by itself (signal 9)." in terminal.log_path.read_text()
+        [after] = emulators()
+        assert after.pid != before.pid
 
     async def test_ctrl_c_ends_it_and_keeps_the_file(self, terminal: Child, folder: Path):
         os.kill(terminal.pid, signal.SIGINT)

@@ -11,7 +11,7 @@ from shared.core.ports import Json
 from shared.llm.body import Asked
 from shared.llm.ledger import Admit, Amounts, Hold, Rule, Settle
 from shared.llm.meter import Report
-from shared.llm.models import LONGEST_MODEL, Allowance, Call, Caller, Share, TokenCounts, UsageRecord, paid_for
+from shared.llm.models import LONGEST_MODEL, Allowance, Call, Caller, Share, TokenCounts, paid_for
 from shared.llm.prices import budget_micro_usd, cost_micro_usd, price_of
 from shared.llm.upstream import Headers
 
@@ -121,9 +121,9 @@ class Bill:
         return round((self._clock.now() - self._began).total_seconds() * 1000)
 
 
-def subjects_of(of: Caller | UsageRecord) -> tuple[str, ...]:
+def subjects_of(caller: Caller) -> tuple[str, ...]:
     """Whom a request counts for."""
-    return _subjects(of.team_id, of.key_id, of.run_id, of.card_id, of.sandbox_id)
+    return _subjects(caller.team_id, caller.key_id, caller.run_id, caller.card_id, caller.sandbox_id)
 
 
 def periods_of(time: str) -> tuple[str, str, str]:

@@ -1,11 +1,13 @@
 """Records what was used: one usage record per request, counted once."""
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, Self
+from weakref import WeakValueDictionary
 
 from shared.core import ids, usage
 from shared.core.clock import iso, parse
@@ -17,7 +19,7 @@ from shared.core.ports import ANY, Delete, Doc, Json, Op, Put
 from shared.core.store import Commit, Store, retry_stale
 from shared.core.teams import team_partition
 from shared.llm.bill import periods_of, subjects_of
-from shared.llm.models import UsageMessage, UsageRecord
+from shared.llm.models import Caller, UsageMessage, UsageRecord
 
 log = Log(__name__)
 
@@ -25,6 +27,33 @@ _REMEMBERED = timedelta(days=7)
 _MOST_DOCUMENTS = 48
 _MOST_OPS = 90
 """A commit takes a hundred, and its events are some of them."""
+_FIGURES = (*usage.COUNTED, usage.CHARGED)
+_READ = ("input_tokens", "output_tokens", "cache_read_tokens", "cache_write_tokens", usage.CHARGED)
+"""Those that a record has as they are."""
+
+
+class _Cell(NamedTuple):
+    """What records have in common that count in the same documents."""
+
+    date: str
+    team_id: str
+    key_id: str
+    model: str
+    run_id: str | None
+    card_id: str | None
+    sandbox_id: str | None
+
+    @classmethod
+    def of(cls, record: UsageRecord) -> Self:
+        return cls(
+            record.time[:10],
+            record.team_id,
+            record.key_id,
+            record.model,
+            record.run_id,
+            record.card_id,
+            record.sandbox_id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +81,7 @@ class UsageRecorder:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def record(self, message: Json) -> None:
         """Safe to repeat. Raises Invalid for a message of unknown shape, and for records of unknown shape, of another
@@ -91,23 +121,25 @@ class UsageRecorder:
         return own, [record for record in records if not _scopes(record) <= {scope}]
 
     async def _record_all(self, team_id: str, records: list[UsageRecord]) -> None:
-        while records:
-            group = _fitting(records)
-            await retry_stale(partial(self._record_group, team_id, group))
-            records = records[len(group) :]
+        """A team's messages one after the other: all of them change its sums, and would make each other stale."""
+        async with self._turns.setdefault(team_id, asyncio.Lock()):
+            while records:
+                group = _fitting(records)
+                await retry_stale(partial(self._record_group, team_id, group))
+                records = records[len(group) :]
 
     async def _record_group(self, team_id: str, records: list[UsageRecord]) -> None:
         documents, partition = self._store.documents, usage.partition(team_id)
         fresh = await self._fresh(partition, records)
         if not fresh:
             return
-        counts = [count for each in fresh for count in each.counts]
-        names = {name for record, _ in counts for name in _sums_of(record)}
+        cells = _cells(count for each in fresh for count in each.counts)
+        names = {name for cell in cells for name in _sums_of(cell)}
         docs = {name: await documents.get(partition, name) for name in names}
         sums: dict[str, Json] = {name: doc.body if doc else {} for name, doc in docs.items()}
-        for record, sign in counts:
-            for name, labels in _sums_of(record).items():
-                _add(sums[name], record, sign)
+        for cell, figures in cells.items():
+            for name, labels in _sums_of(cell).items():
+                _add(sums[name], figures, cell.date)
                 sums[name] |= labels
         ops: list[Op] = [Put(f"record/{each.record.id}", each.record.model_dump(), each.etag) for each in fresh]
         ops += [_kept(name, body, docs[name]) for name, body in sums.items()]
@@ -151,46 +183,55 @@ def _fitting(records: Sequence[UsageRecord]) -> list[UsageRecord]:
     names: set[str] = set()
     group: list[UsageRecord] = []
     for record in records:
-        names |= {f"record/{record.id}", *_sums_of(record)}
+        names |= {f"record/{record.id}", *_sums_of(_Cell.of(record))}
         if group and len(names) > _MOST_DOCUMENTS:
             break
         group.append(record)
     return group
 
 
-def _sums_of(record: UsageRecord) -> dict[str, Json]:
+def _cells(counts: Iterable[tuple[UsageRecord, int]]) -> dict[_Cell, Json]:
+    """What to add, together for all records that count in the same documents."""
+    cells: dict[_Cell, Json] = {}
+    for record, sign in counts:
+        figures = cells.setdefault(_Cell.of(record), dict.fromkeys(_FIGURES, 0))
+        for name in _READ:
+            figures[name] += sign * getattr(record, name)
+        figures["requests"] += sign * (not record.failed)
+        figures["failed_requests"] += sign * record.failed
+        figures["unpriced_requests"] += sign * (record.cost_micro_usd is None)
+        figures["cost_micro_usd"] += sign * (record.cost_micro_usd or 0)
+    return cells
+
+
+@lru_cache(maxsize=1000)
+def _sums_of(cell: _Cell) -> dict[str, Json]:
     """The documents a record counts in, and what else they say."""
-    date = record.time[:10]
-    labels = {"date": date, **{name: getattr(record, name) for name in ("key_id", "model", "card_id", "run_id")}}
-    cell = ids.digest("\n".join(str(label) for label in labels.values()))[:16]
-    found: dict[str, Json] = {f"day/{date}": {}, f"cell/{date}/{cell}": labels}
-    for subject in subjects_of(record):
-        found[usage.sums_of(subject)] = {"card_id": record.card_id} if subject.startswith("run/") else {}
+    labels = {name: getattr(cell, name) for name in ("date", "key_id", "model", "card_id", "run_id")}
+    digest = ids.digest("\n".join(str(label) for label in labels.values()))[:16]
+    found: dict[str, Json] = {f"day/{cell.date}": {}, f"cell/{cell.date}/{digest}": labels}
+    payer = Caller(cell.team_id, cell.key_id, cell.run_id, cell.card_id, cell.sandbox_id)
+    for subject in subjects_of(payer):
+        found[usage.sums_of(subject)] = {"card_id": cell.card_id} if subject.startswith("run/") else {}
     return found
 
 
 def _kept(name: str, sums: Json, before: Doc | None) -> Op:
     """Sums in which nothing counts any more are removed: a report would name what they are of."""
-    if before and not any(sums[figure] for figure in (*usage.COUNTED, usage.CHARGED)):
+    if before and not any(sums[figure] for figure in _FIGURES):
         return Delete(name, before.etag)
     return Put(name, sums, before.etag if before else None)
 
 
-def _add(sums: Json, record: UsageRecord, sign: int) -> None:
-    figures = record.model_dump() | {
-        "requests": int(not record.failed),
-        "failed_requests": int(record.failed),
-        "unpriced_requests": int(record.cost_micro_usd is None),
-        "cost_micro_usd": record.cost_micro_usd or 0,
-    }
-    for name in (*usage.COUNTED, usage.CHARGED):
-        sums[name] = sums.get(name, 0) + sign * figures[name]
-    _, month, day = periods_of(record.time)
+def _add(sums: Json, figures: Json, date: str) -> None:
+    for name, figure in figures.items():
+        sums[name] = sums.get(name, 0) + figure
+    _, month, day = periods_of(date)
     for span, period in (("month", month), ("day", day)):
         if sums.get(span, "") < period:
             sums |= {span: period, f"{span}_{usage.CHARGED}": 0}
         if sums[span] == period:
-            sums[f"{span}_{usage.CHARGED}"] += sign * record.charged_micro_usd
+            sums[f"{span}_{usage.CHARGED}"] += figures[usage.CHARGED]
 
 
 def _events(fresh: Sequence[_Fresh], sums: dict[str, Json]) -> list[NewEvent]:

@@ -1,12 +1,16 @@
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from shared.core import usage
-from shared.core.errors import Invalid
-from shared.core.ports import Put
+from shared.core.errors import Exists, Invalid, Stale
+from shared.core.ports import Doc, Op, Put
 from shared.core.resources import Usage
+from shared.llm.service import UsageRecorder
+from tests.fakes.documents import FakeDocuments
+from tests.fakes.upstream import FakeUpstream
 from tests.unit.llm.world import CARD, RUN, TEAM, World, scripted
 
 
@@ -35,6 +39,24 @@ def used(id: str = "0001", **changes: Any) -> dict[str, Any]:
 
 def message(*records: dict[str, Any], version: int | None = 1) -> dict[str, Any]:
     return {"version": version, "records": list(records)}
+
+
+class Interleaved(FakeDocuments):
+    """As a store that takes its time."""
+
+    refused = 0
+
+    async def get(self, partition: str, id: str) -> Doc | None:
+        await asyncio.sleep(0)
+        return await super().get(partition, id)
+
+    async def commit(self, partition: str, ops: Sequence[Op]) -> dict[str, str]:
+        await asyncio.sleep(0)
+        try:
+            return await super().commit(partition, ops)
+        except (Exists, Stale):
+            self.refused += 1
+            raise
 
 
 _NAMES = {"e": "estimate", "t": "truth"}
@@ -85,7 +107,7 @@ class TestRecord:
         records = [told[each] for each in order]
         messages = [message(*records)] if together == "one message" else [message(record) for record in records]
         if together == "at once":
-            await asyncio.gather(*(world.recorder.record(each) for each in messages))
+            await asyncio.gather(*(UsageRecorder(world.store).record(each) for each in messages))
         for each in messages:
             await world.recorder.record(each)
         right = scripted()[0]
@@ -104,9 +126,15 @@ class TestRecord:
         charged = await usage.spent(world.documents, TEAM, f"run/{RUN}")
         assert charged == {"total": 0, "2026-01-01": 0, "2026-01": 0}
 
-    async def test_messages_at_the_same_time_all_count(self, world: World):
-        await asyncio.gather(*(world.recorder.record(message(used(f"{n:04d}"))) for n in range(8)))
+    @pytest.mark.parametrize("processes", [1, 8])
+    async def test_messages_at_the_same_time_all_count(self, processes: int):
+        documents = Interleaved()
+        world = World(FakeUpstream([]), documents=documents)
+        recorders = [UsageRecorder(world.store) for _ in range(processes)] * (8 // processes)
+        sent = [message(used(f"{n:04d}")) for n in range(8)]
+        await asyncio.gather(*(recorder.record(each) for recorder, each in zip(recorders, sent, strict=True)))
         assert (await usage.team_usage(world.documents, TEAM)).requests == 8
+        assert (documents.refused == 0) == (processes == 1), "one process does not get in its own way"
 
     async def test_the_run_tells_its_totals(self, world: World):
         await world.recorder.record(message(used("0001")))

@@ -20,17 +20,13 @@ class Groups[Work, Result]:
     def __init__(
         self, run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]], linger: float = 0
     ) -> None:
-        """`linger`: seconds that a group of what was only told waits for more to come."""
+        """`linger`: seconds that a group waits for more to come, unless there are enough."""
         self._run, self._linger = run, linger
-        self._urgent: set[str] = set()
-        self._resting: dict[str, asyncio.Future[None]] = {}
         self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result] | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def post(self, key: str, work: Work) -> asyncio.Future[Result]:
         """Cancelling the future does not take the work back."""
-        self._urgent.add(key)
-        _let_go(self._resting.get(key))
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._add(key, work, future)
         return future
@@ -55,12 +51,10 @@ class Groups[Work, Result]:
 
     async def _serve(self, key: str) -> None:
         while waiting := self._waiting[key]:
-            if self._linger and key not in self._urgent and len(waiting) < _LARGEST:
-                await self._rest(key)
+            if self._linger and len(waiting) < _LARGEST:
+                await asyncio.sleep(self._linger)
                 waiting = self._waiting[key]
             group, self._waiting[key] = waiting[:_LARGEST], waiting[_LARGEST:]
-            if not self._waiting[key]:
-                self._urgent.discard(key)
             try:
                 results = await self._run(key, [work for work, _ in group])
             except BaseException as error:
@@ -80,25 +74,9 @@ class Groups[Work, Result]:
                     future.set_result(result)
         del self._waiting[key]
 
-    async def _rest(self, key: str) -> None:
-        loop = asyncio.get_running_loop()
-        self._resting[key] = rest = loop.create_future()
-        timer = loop.call_later(self._linger, _let_go, rest)
-        try:
-            await rest
-        finally:
-            timer.cancel()
-            del self._resting[key]
-
     def _abandon(self, key: str, error: BaseException) -> None:
-        self._urgent.discard(key)
         for _, future in self._waiting.pop(key):
             _fail(future, error)
-
-
-def _let_go(rest: asyncio.Future[None] | None) -> None:
-    if rest and not rest.done():
-        rest.set_result(None)
 
 
 def _fail[T](future: asyncio.Future[T] | None, error: BaseException) -> None:

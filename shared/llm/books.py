@@ -40,8 +40,6 @@ from shared.llm.service import UsageRecorder
 log = Log(__name__)
 
 _LINGER = 0.2
-_BREATH = 0.002
-"""What nobody waits for goes with the next question, if one comes within this time."""
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
@@ -64,7 +62,7 @@ class Books:
     ) -> None:
         self._ledger, self._fail_open = ledger, fail_open
         self._queues, self._recorder = queues, recorder
-        self._asking = Groups[Op, Verdict](self._apply, _BREATH)
+        self._asking = Groups[Op, Verdict](self._apply)
         self._recording = Groups[Json, None](self._record, _LINGER)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}

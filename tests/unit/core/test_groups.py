@@ -64,7 +64,7 @@ async def test_a_group_that_breaks_fails_its_own_and_the_next_goes_on():
     assert await after == 2
 
 
-async def test_what_is_only_told_waits_for_more():
+async def test_what_comes_while_a_group_lingers_is_part_of_it():
     recorder = Recorder()
     groups = Groups[int, int](recorder.run, 0.05)
     groups.tell("a", 1)
@@ -72,15 +72,6 @@ async def test_what_is_only_told_waits_for_more():
     groups.tell("a", 2)
     assert not recorder.groups
     await groups.idle()
-    assert recorder.groups == [("a", [1, 2])]
-
-
-async def test_one_that_cannot_wait_takes_it_along_at_once():
-    recorder = Recorder()
-    groups = Groups[int, int](recorder.run, 60)
-    groups.tell("a", 1)
-    await asyncio.sleep(0.01)
-    assert await asyncio.wait_for(groups.post("a", 2), 1) == 4
     assert recorder.groups == [("a", [1, 2])]
 
 

@@ -5,7 +5,7 @@ records. The ledger's count may be lost, the records may not: it is made again f
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 import orjson
@@ -15,7 +15,7 @@ from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimi
 from shared.core.groups import Groups
 from shared.core.log import Log
 from shared.core.messages import VERSION
-from shared.core.ports import Documents, Json, Queues
+from shared.core.ports import LARGEST_MESSAGE, Documents, Json, Queues
 from shared.llm.bill import Bill, estimate_of
 from shared.llm.ledger import (
     Done,
@@ -44,6 +44,8 @@ _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
 _RECONCILED_AT_ONCE = 100
+_MOST_BYTES = LARGEST_MESSAGE - 100
+"""Of the records in a queue message, which says a little more."""
 
 
 class Books:
@@ -240,8 +242,8 @@ class Books:
         return [None] * len(records)
 
     async def _keep(self, records: list[Json]) -> None:
-        for start in range(0, len(records), RECORDS_AT_ONCE):
-            message = {"version": VERSION, "records": records[start : start + RECORDS_AT_ONCE]}
+        for part in _fitting(records):
+            message = {"version": VERSION, "records": part}
             try:
                 await self._queues.send("usage", message)
             except Unavailable as error:
@@ -262,6 +264,21 @@ class Books:
         if isinstance(records, list):
             named = (record.get("id") for record in records if isinstance(record, dict))
             self._post(Forget(tuple(each for each in named if isinstance(each, str))))
+
+
+def _fitting(records: Iterable[Json]) -> Iterator[list[Json]]:
+    """Them in parts that each fit a queue message."""
+    part: list[Json] = []
+    size = 0
+    for record in records:
+        more = len(orjson.dumps(record)) + 1
+        if part and (size + more > _MOST_BYTES or len(part) == RECORDS_AT_ONCE):
+            yield part
+            part, size = [], 0
+        part.append(record)
+        size += more
+    if part:
+        yield part
 
 
 def _note_uncountable(ops: Sequence[Op], answers: Sequence[Verdict | Uncountable]) -> None:

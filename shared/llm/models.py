@@ -24,8 +24,8 @@ class TooLarge(PlatformError):
 
 
 LONGEST_MODEL = 200
-RECORDS_AT_ONCE = 60
-"""In one queue message: their JSON stays under 48 KiB."""
+RECORDS_AT_ONCE = 150
+"""The most in one queue message, which may have room for fewer."""
 CLIENT_GONE = 499
 BROKEN_OFF = 502
 

@@ -51,6 +51,23 @@ class TestAdmit:
         assert all(each.enforced for each in bills)
 
 
+class TestRecords:
+    async def test_of_long_names_go_in_messages_that_fit(self):
+        world, _ = scripted()
+        for number in range(130):
+            named = await bill(world)
+            named.report.model = f"{number:03d}" + "\N{ROCKET}" * 197
+            world.books.settle(named)
+        recorded = await world.recorded()
+        assert [record["model"][:3] for record in recorded] == [f"{number:03d}" for number in range(130)]
+        sent = [len(message["records"]) for message in world.queues.bodies("usage")]
+        assert max(sent) > 30, "as many as fit"
+        for message in world.queues.bodies("usage"):
+            await world.recorder.record(message)
+        assert (await usage.team_usage(world.documents, TEAM)).requests == 0
+        assert (await usage.team_usage(world.documents, TEAM)).failed_requests == 130
+
+
 class WatchedLedger(FakeLedger):
     """`asked`: what it was asked, reached or not. `error`: what it raises instead. `most`: times before it is away."""
 

@@ -13,6 +13,7 @@ from shared.llm.sse import Splitter
 
 _APART = ("compaction", "advisor_message")
 """Iterations whose tokens are not part of the top-level figures."""
+_END = b"\n\n"
 _FRAME = len(b"event: content_block_delta\ndata: \n\n")
 _EMPTY = len(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}')
 
@@ -44,14 +45,10 @@ class Report:
             self.model = str(message.get("model") or self.model)
             self._add(message.get("usage"))
 
-    def told_nothing_of_usage(self, events: bytes) -> bool:
-        """Whether whole events are all of the kind that comes most, and only has to be counted."""
-        deltas = events.count(b'"content_block_delta"')
-        if deltas != events.count(b"\n\n") or b'"message_' in events:
-            return False
-        self._deltas += deltas
-        self._deltas_size += len(events)
-        return True
+    def delta(self, size: int) -> None:
+        """A piece of content, whose event has so many bytes."""
+        self._deltas += 1
+        self._deltas_size += size
 
     def event(self, data: bytes) -> None:
         """An event of a stream. Figures of later events replace those of earlier ones.
@@ -65,8 +62,7 @@ class Report:
         else:
             is_delta = b'"content_block_delta"' in data
         if is_delta:
-            self._deltas += 1
-            self._deltas_size += len(data) + _FRAME
+            self.delta(len(data) + _FRAME)
 
     def shares(self) -> list[Share]:
         if self.empty:
@@ -124,9 +120,17 @@ class Meter:
         if self._events is None:
             self._body += plain
             return
-        if self._events.between and plain.endswith(b"\n\n") and self._report.told_nothing_of_usage(plain):
+        if not self._events.between or not plain.endswith(_END) or b"\r" in plain:
+            self._feed(self._events, plain)
             return
-        for data in self._events.feed(plain):
+        for event in plain[: -len(_END)].split(_END):  # few of them have to be read
+            if b'"message_' in event:
+                self._feed(self._events, event + _END)
+            elif b'"content_block_delta"' in event:
+                self._report.delta(len(event + _END))
+
+    def _feed(self, events: Splitter, plain: bytes) -> None:
+        for data in events.feed(plain):
             self._report.event(data)
 
     def end(self) -> None:

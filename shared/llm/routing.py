@@ -91,7 +91,7 @@ class _Tries:
 
     def __init__(self) -> None:
         self._answer: Routed | None = None
-        self._error = Unavailable("No provider was asked.")
+        self._error: Unavailable | None = None
         self._waits: list[float] = []
 
     def answered(self, answer: Routed) -> None:
@@ -116,7 +116,7 @@ class _Tries:
     def result(self) -> Routed:
         if self._answer:
             return self._answer
-        raise self._error
+        raise self._error or Unavailable("No provider was asked.")
 
 
 class Router:

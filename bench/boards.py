@@ -119,6 +119,12 @@ def give_way() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
+def come_last(pid: int) -> None:
+    """All threads of a process take what others leave of their core."""
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        os.setpriority(os.PRIO_PROCESS, int(thread), 19)
+
+
 def pin(pid: int) -> None:
     """All threads of a process, to the first core."""
     for thread in os.listdir(f"/proc/{pid}/task"):

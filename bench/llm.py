@@ -1,6 +1,7 @@
 """The LLM gateway beside other gateways, a bare pass-through with one Redis call, and no gateway at all.
 
-Each gateway has the first core to itself; the model service, the load and everything else share the other.
+Each gateway has the first core to itself; the model service, the load and everything else share the other, where what
+keeps our usage records comes last: elsewhere that is another machine.
 """
 
 import argparse
@@ -17,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench import llm_peers, llm_wire
-from bench.boards import leave_first_core
+from bench.boards import come_last, leave_first_core
 from bench.llm_peers import Missing, Subject
 from bench.report import OURS, Row, report
 from local.child import Child, ChildFailed, accepts_connections
@@ -73,6 +74,9 @@ class _Bench:
             async with self._cloud() as cloud, Client(cloud.api_url) as client:
                 await client.sign_in("ada@contoso.test")
                 key = await _team_key(client, cloud.data)
+                for keeping in (cloud.functions, cloud.azurite.child):  # they read and keep the usage records
+                    if keeping:
+                        come_last(keeping.pid)
                 for name, make in self._subjects(cloud, key).items():
                     if self._only.lower() in name.lower():
                         rows += await self._subject(name, make)
@@ -80,7 +84,7 @@ class _Bench:
 
     def _cloud(self) -> LocalCloud:
         environ = dict(os.environ) | {"ANTHROPIC_BASE_URL": self._upstream, "ANTHROPIC_API_KEY": "sk-bench"}
-        return LocalCloud(self._folder / "data", CloudPorts.free(), environ)
+        return LocalCloud(self._folder / "data", CloudPorts.free(), environ, eager_saves=False)
 
     def _subjects(self, cloud: LocalCloud, key: str) -> dict[str, Callable[[], Awaitable[Subject]]]:
         """Ours twice: as the gateway's own process, and behind the worker that Azure runs."""

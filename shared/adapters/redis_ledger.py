@@ -10,7 +10,7 @@ the debt and when it was noted.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class RedisLedger:
             await self._redis.close()
             self._redis = None
 
-    async def _run(self, ops: list[Any], subjects: Sequence[str]) -> list[Any]:
+    async def _run(self, ops: list[Any], subjects: Iterable[str]) -> list[Any]:
         if self._redis is None:
             self._redis = _script(self._url)
         try:
@@ -135,17 +135,17 @@ def _lapsed(call: str, is_open: bool, kept: str) -> Lapsed:
     return Lapsed(call, hold.record, hold)
 
 
-def _touched(ops: Sequence[Op]) -> list[str]:
-    found: dict[str, None] = {}
+def _touched(ops: Sequence[Op]) -> set[str]:
+    found: set[str] = set()
     for op in ops:
         match op:
-            case Admit(hold) | Renew(hold) | Withdraw(hold) | Settle(hold):
-                found |= dict.fromkeys(hold.subjects)
             case Seed(subject):
-                found[subject] = None
+                found.add(subject)
             case Forget():
                 pass
-    return list(found)
+            case _:
+                found.update(op.hold.subjects)
+    return found
 
 
 def _verdict(op: Op, answer: list[Any]) -> Verdict | Uncountable:

@@ -1,6 +1,5 @@
 """One request while it is under way: what it may cost, what it used, what becomes its usage record."""
 
-from dataclasses import replace
 from functools import lru_cache
 
 import orjson
@@ -83,19 +82,22 @@ class Bill:
 
     def _record(self) -> Json:
         shares = self.report.shares()
-        charged = self._charged(shares) if self.due else 0
-        return self._about(charged, cost_micro_usd(shares, self._date)) | {
+        cost = cost_micro_usd(shares, self._date)
+        charged = self._charged(shares, cost) if self.due else 0
+        return self._about(charged, cost) | {
             "input_tokens": sum(share.tokens.input for share in shares),
             "output_tokens": sum(share.tokens.output for share in shares),
             "cache_read_tokens": sum(share.tokens.cache_read for share in shares),
             "cache_write_tokens": sum(share.tokens.cache_write for share in shares),
         }
 
-    def _charged(self, shares: list[Share]) -> int:
-        """Never less than was reported, and never nothing for what was not."""
+    def _charged(self, shares: list[Share], cost: int | None) -> int:
+        """Never less than was reported, which is `cost` where it is known, and never nothing for what was not."""
         told = self.report.complete and self.report.prompt_told
         if not told and paid_for(self.status):
             shares = self.report.at_least(self._prompt)
+        elif cost is not None and not self.given_up:
+            return cost
         return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._date)
 
     def _about(self, charged: int, cost: int | None, *, estimated: bool = False) -> Json:
@@ -145,7 +147,7 @@ def _periods(day: str) -> tuple[str, str, str]:
 
 def estimate_of(hold: Hold, time: str, output_tokens: int = 0) -> Settle:
     """For a call whose process died: all that it held is taken as used."""
-    used = replace(hold.amounts, output_tokens=output_tokens)
+    used = hold.amounts._replace(output_tokens=output_tokens)
     return Settle(hold, used, periods_of(time), hold.record, estimated=True)
 
 

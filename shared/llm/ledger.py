@@ -7,7 +7,7 @@ the ledger may forget everything at any time.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from shared.core.errors import Unavailable
 
@@ -30,8 +30,7 @@ class Rule:
     period: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Amounts:
+class Amounts(NamedTuple):
     """What a call holds while it is under way, or what it used in the end. Output is not held: it is not known.
 
     More than MOST micro-USD cannot be counted.

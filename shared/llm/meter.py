@@ -1,7 +1,6 @@
 """Reads what an answer used, from a copy of its bytes; the answer itself passes untouched."""
 
 import zlib
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -81,7 +80,7 @@ class Report:
         reported = self.shares() if self.prompt_told else [*self.shares(), prompt]
         since = _output(reported) - self._output_told
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
-        return [*reported, replace(reported[0], tokens=TokenCounts(output=max(streamed - since, 0)))]
+        return [*reported, reported[0]._replace(tokens=TokenCounts(output=max(streamed - since, 0)))]
 
     def _message_event(self, event: Json) -> None:
         match event.get("type"):

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -155,8 +155,7 @@ class Answer:
     chunks: AsyncIterator[bytes] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TokenCounts:
+class TokenCounts(NamedTuple):
     """Token counts by price class, as Anthropic reports them: `input` excludes cached tokens."""
 
     input: int = 0
@@ -175,8 +174,7 @@ class TokenCounts:
         return self.input + self.cache_read + self.cache_write
 
 
-@dataclass(frozen=True, slots=True)
-class Share:
+class Share(NamedTuple):
     """TokenCounts of one model. `fast` and `us_only` are dearer modes of it."""
 
     model: str

@@ -51,7 +51,9 @@ class Price:
 
     def pico_usd(self, tokens: TokenCounts) -> int:
         """Of the tokens; web searches come on top."""
-        rates = next((rates for start, rates in self.tiers if tokens.prompt > start), self.tiers[-1][1])
+        rates = self.tiers[-1][1]
+        if len(self.tiers) > 1:
+            rates = next((rates for start, rates in self.tiers if tokens.prompt > start), rates)
         return (
             tokens.input * rates.input
             + tokens.output * rates.output

@@ -33,28 +33,29 @@ local function check(amounts)
   if amounts[1] > 2 ^ 53 then error('more than can be counted', 0) end
 end
 
-local function hold(id, subjects, amounts, record)
+local function keep(key) redis.call('EXPIRE', key, kept_seconds) end
+
+local function hold(id, subjects, amounts, record, anew)
   check(amounts)
   for _, subject in ipairs(subjects) do
     local key = prefix .. subject
     redis.call('HINCRBY', key, 'h', whole(amounts[1]))
+    if anew then keep(key) end
     if amounts[3] > 0 then redis.call('HINCRBY', key, 'n', amounts[3]) end
-    redis.call('EXPIRE', key, kept_seconds)
   end
   redis.call('HSET', calls, id, 'o' .. record)
   lapse_in(id, lease)
 end
 
 -- Redis may have forgotten a subject alone: less than nothing held would let calls pass its budget.
-local function lower(key, field, amount)
-  if redis.call('HINCRBY', key, field, whole(0 - amount)) < 0 then redis.call('HDEL', key, field) end
-end
+local function lowered(noted, amount) return whole(math.max(tonumber(noted) - amount, 0)) end
 
 local function release(subjects, amounts)
   for _, subject in ipairs(subjects) do
     local key = prefix .. subject
-    lower(key, 'h', amounts[1])
-    if amounts[3] > 0 then lower(key, 'n', amounts[3]) end
+    local noted = redis.call('HMGET', key, 'h', 'n')
+    if noted[1] then redis.call('HSET', key, 'h', lowered(noted[1], amounts[1])) end
+    if noted[2] then redis.call('HSET', key, 'n', lowered(noted[2], amounts[3])) end
   end
 end
 
@@ -93,9 +94,12 @@ local act = {}
 
 function act.admit(id, subjects, amounts, record, rules)
   if state(id) ~= '' then return { 'ok' } end
-  local unseeded = { 'unseeded' }
+  local unseeded, fading = { 'unseeded' }, {}
   for _, subject in ipairs(subjects) do
-    if redis.call('HEXISTS', prefix .. subject, 'seeded') == 0 then table.insert(unseeded, subject) end
+    local key = prefix .. subject
+    local kept_at = redis.call('HGET', key, 'seeded')
+    if not kept_at then table.insert(unseeded, subject) end
+    if kept_at and now - tonumber(kept_at) > kept_seconds * 500 then table.insert(fading, key) end
   end
   if #unseeded > 1 then return unseeded end
   for place, rule in ipairs(rules) do
@@ -103,6 +107,10 @@ function act.admit(id, subjects, amounts, record, rules)
     if refused then return refused end
   end
   hold(id, subjects, amounts, record)
+  for _, key in ipairs(fading) do
+    redis.call('HSET', key, 'seeded', whole(now))
+    keep(key)
+  end
   for _, rule in ipairs(rules) do
     local key, kind = prefix .. rule[1], rule[2]
     if kind ~= 'spend' and kind ~= 'streams' then
@@ -115,7 +123,7 @@ end
 
 function act.renew(id, subjects, amounts, record)
   local known = state(id)
-  if known == 'o' then lapse_in(id, lease) elseif known == '' then hold(id, subjects, amounts, record) end
+  if known == 'o' then lapse_in(id, lease) elseif known == '' then hold(id, subjects, amounts, record, true) end
   return { 'ok' }
 end
 
@@ -139,20 +147,30 @@ function act.settle(id, subjects, amounts, record, used, periods, estimated)
   check(used)
   local known, kept = state(id)
   if known == 's' or known == 'f' or (estimated and known ~= 'o') then return { 'ok' } end
-  local counted = { 0, 0, 0 }
+  local counted, held = { 0, 0, 0 }, { 0, 0 }
   if known == 'o' then
-    release(subjects, amounts)
+    held = { amounts[1], amounts[3] }
     counted[2] = amounts[2]
   elseif known == 'e' or known == 'x' then
     counted = cjson.decode(string.match(kept, estimate))
   end
+  local fields = { 'seeded', 'h', 'n', 'input_tokens', 'output_tokens' }
+  for _, period in ipairs(periods) do table.insert(fields, 's:' .. period) end
   for _, subject in ipairs(subjects) do
     local key = prefix .. subject
-    if redis.call('HEXISTS', key, 'seeded') == 1 then
-      for _, period in ipairs(periods) do redis.call('HINCRBY', key, 's:' .. period, whole(used[1] - counted[1])) end
-      owe(key, 'input_tokens', used[2] - counted[2])
-      owe(key, 'output_tokens', used[3] - counted[3])
+    local noted, changes = redis.call('HMGET', key, unpack(fields)), {}
+    local function change(place, value)
+      table.insert(changes, fields[place])
+      table.insert(changes, value)
     end
+    if noted[2] then change(2, lowered(noted[2], held[1])) end
+    if noted[3] then change(3, lowered(noted[3], held[2])) end
+    if noted[1] then
+      if noted[4] then change(4, tonumber(noted[4]) + used[2] - counted[2]) end
+      if noted[5] then change(5, tonumber(noted[5]) + used[3] - counted[3]) end
+      for place = 6, #fields do change(place, whole(tonumber(noted[place] or 0) + used[1] - counted[1])) end
+    end
+    if #changes > 0 then redis.call('HSET', key, unpack(changes)) end
   end
   local now_known = 's'
   if estimated then now_known = 'e[' .. table.concat({ whole(used[1]), whole(used[2]), whole(used[3]) }, ',') .. ']' end
@@ -184,7 +202,7 @@ function act.seed(subject, spent, used)
   for place, kind in ipairs(minute) do
     if used[place] > 0 then redis.call('HSET', key, kind, used[place], kind .. '@', whole(now)) end
   end
-  redis.call('EXPIRE', key, kept_seconds)
+  keep(key)
   return { 'ok' }
 end
 

@@ -4,8 +4,8 @@ Keys share a slot (`{llm}`): a call's subjects must be decided on at once. `leas
 `calls` holds the state of each: `o` (open), what it holds as a line of JSON and the record; `s` (settled) and the
 record; `e` (estimated), what was counted and the record; `x` and what was counted, once that record is safe elsewhere;
 or `w` (withdrawn). `over` orders calls that were settled and whose records are safe, by when they are forgotten
-altogether. A subject is a hash of `s:<period>` (spent), `h` (held), `n` (streams) and, for each kind of use per minute,
-the debt and when it was noted.
+altogether. A subject is a hash of `seeded` (when its time to live was last set), `s:<period>` (spent), `h` (held), `n`
+(streams) and, for each kind of use per minute, the debt and when it was noted.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ log = Log(__name__)
 
 _PREFIX = "llm:{llm}:"
 _KEPT_SECONDS = 2 * 24 * 3600
-"""A subject that nobody asks for is forgotten; it is seeded when somebody does again."""
+"""A subject that nobody asks for is forgotten in half of this to all of it; it is seeded when somebody does again."""
 
 
 class RedisLedger:

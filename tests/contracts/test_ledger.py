@@ -475,6 +475,29 @@ class TestRedisLedger:
             await asyncio.sleep(LEASE + 0.05)
         assert await redis.lapsed(10) == []
 
+    async def test_a_subject_in_use_lives_on(self, redis, valkey_url, subject):
+        key, day = f"llm:{{llm}}:{subject}", 24 * 3600
+        await seeded(redis, subject)
+        async with Redis.from_url(valkey_url) as admin:
+            for hours, lives in ((23, 100), (25, 2 * day)):
+                await admin.hset(key, "seeded", str(round((time.time() - hours * 3600) * 1000)))
+                await admin.expire(key, 100)
+                await one(redis, Admit(hold(subject), ()))
+                assert lives - 20 <= await admin.ttl(key) <= lives
+            assert time.time() - int(await admin.hget(key, "seeded") or 0) / 1000 < 60
+
+    async def test_nothing_of_a_forgotten_subject_is_left_for_ever(self, redis, valkey_url, subject):
+        key = f"llm:{{llm}}:{subject}"
+        await seeded(redis, subject)
+        held = [hold(subject, usd=5, streams=1) for _ in range(3)]
+        await redis.apply([Admit(each, ()) for each in held])
+        async with Redis.from_url(valkey_url) as admin:
+            await admin.delete(key)
+            await redis.apply([Withdraw(held[0]), settled(held[1], usd=4)])
+            assert await admin.exists(key) == 0
+            await redis.apply([Renew(hold(subject, usd=1))])
+            assert await admin.ttl(key) > 0
+
     async def test_it_works_again_after_close(self, redis, subject):
         await seeded(redis, subject)
         await redis.close()

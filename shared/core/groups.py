@@ -18,10 +18,13 @@ class Groups[Work, Result]:
     """
 
     def __init__(
-        self, run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]], linger: float = 0
+        self,
+        run: Callable[[str, list[Work]], Awaitable[Sequence[Result | Exception]]],
+        linger: float = 0,
+        most: int = _LARGEST,
     ) -> None:
-        """`linger`: seconds that a group waits for more to come, unless there are enough."""
-        self._run, self._linger = run, linger
+        """`linger`: seconds that a group of less than `most` waits for more to come."""
+        self._run, self._linger, self._most = run, linger, most
         self._waiting: dict[str, list[tuple[Work, asyncio.Future[Result] | None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -51,10 +54,10 @@ class Groups[Work, Result]:
 
     async def _serve(self, key: str) -> None:
         while waiting := self._waiting[key]:
-            if self._linger and len(waiting) < _LARGEST:
+            if self._linger and len(waiting) < self._most:
                 await asyncio.sleep(self._linger)
                 waiting = self._waiting[key]
-            group, self._waiting[key] = waiting[:_LARGEST], waiting[_LARGEST:]
+            group, self._waiting[key] = waiting[: self._most], waiting[self._most :]
             try:
                 results = await self._run(key, [work for work, _ in group])
             except BaseException as error:

@@ -40,6 +40,8 @@ from shared.llm.service import UsageRecorder
 log = Log(__name__)
 
 _LINGER = 0.2
+_RECORDS_TOLD = 100
+"""Common ones, which fit one message."""
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
@@ -65,7 +67,7 @@ class Books:
         self._ledger, self._fail_open = ledger, fail_open
         self._queues, self._recorder = queues, recorder
         self._asking = Groups[Op, Verdict](self._apply)
-        self._recording = Groups[Json, None](self._record, _LINGER)
+        self._recording = Groups[Json, None](self._record, _LINGER, _RECORDS_TOLD)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
         self._clock, self._recount = clock, Recount(documents, clock)

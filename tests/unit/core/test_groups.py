@@ -84,6 +84,15 @@ async def test_as_many_as_go_together_wait_for_no_more():
     assert [len(works) for _, works in recorder.groups] == [128, 128]
 
 
+async def test_a_group_may_have_fewer():
+    recorder = Recorder()
+    groups = Groups[int, int](recorder.run, 60, most=3)
+    for number in range(1, 7):
+        groups.tell("a", number)
+    await asyncio.wait_for(groups.idle(), 5)
+    assert recorder.groups == [("a", [1, 2, 3]), ("a", [4, 5, 6])]
+
+
 async def test_what_is_told_may_fail_without_anybody_to_hear_of_it():
     recorder = Recorder()
     groups = Groups[int, int](recorder.run, 0.01)

@@ -38,7 +38,7 @@ class Case:
     name: str
     workers: int
     stream: bool = False
-    delayed: bool = False
+    max_tokens: int = 64
 
 
 CASES = (
@@ -46,7 +46,8 @@ CASES = (
     Case("json-32", 32),
     Case("sse-1", 1, stream=True),
     Case("sse-32", 32, stream=True),
-    Case("json-32-100ms", 32, delayed=True),
+    Case("json-32-100ms", 32, max_tokens=llm_wire.DELAYED),
+    Case("sse-1-paced", 1, stream=True, max_tokens=llm_wire.PACED),
 )
 
 
@@ -129,12 +130,15 @@ class _Bench:
                 rows = [row for case in CASES for row in await self._case(subject, case)]
                 rows.append(Row("at rest", subject.name, "cold_s", cold, "s"))
                 rows.append(Row("after all of it", subject.name, "rss_mb", _rss_mb(child.pid), "MB"))
-                return [*rows, await self._idle(subject, child.pid)]
+                rows.append(await self._idle(subject, child.pid))
+                if "llm.usage_" in (log := child.log_path.read_text(errors="replace")):
+                    raise RuntimeError(f"not all usage was sent to be kept: {log[log.index('llm.usage_') :]}")
+                return rows
         except (Missing, ChildFailed, RuntimeError, OSError, ExceptionGroup) as error:
             return [Row(CASES[0].name, name, "rps", None, f"{type(error).__name__}: {error}"[:300])]
 
     async def _idle(self, subject: Subject, pid: int) -> Row:
-        sent = _request(subject, Case("", 1, stream=True), llm_wire.SILENT)
+        sent = _request(subject, Case("", 1, stream=True, max_tokens=llm_wire.SILENT))
         async with llm_wire.idle(subject.port, sent, IDLE_STREAMS):
             return Row(f"{IDLE_STREAMS} idle streams", subject.name, "rss_mb", _rss_mb(pid), "MB")
 
@@ -167,9 +171,9 @@ class _Bench:
         )
 
 
-def _request(subject: Subject, case: Case, max_tokens: int = 64) -> bytes:
+def _request(subject: Subject, case: Case) -> bytes:
     headers = {"anthropic-version": "2023-06-01"} | dict(subject.headers)
-    content = llm_wire.body(stream=case.stream, max_tokens=llm_wire.DELAYED if case.delayed else max_tokens)
+    content = llm_wire.body(stream=case.stream, max_tokens=case.max_tokens)
     return llm_wire.request(subject.path, subject.port, headers, content)
 
 

@@ -17,6 +17,9 @@ EVENTS = 50
 DELAYED = 101
 """`max_tokens` of a request whose answer comes after DELAY seconds: every gateway passes that field on."""
 DELAY = 0.1
+PACED = 103
+"""`max_tokens` of a stream with PACE seconds between its events, as models take their time."""
+PACE = 0.002
 SILENT = 102
 """`max_tokens` of a stream that begins and then says nothing."""
 
@@ -110,9 +113,10 @@ class Upstream(asyncio.Protocol):
         if b'"stream":true' not in asked:
             self._transport.write(self.JSON)
             return
-        for chunk in self.STREAM[:2] if b'"max_tokens":%d' % SILENT in asked else self.STREAM:
+        pace = PACE if b'"max_tokens":%d' % PACED in asked else 0
+        for place, chunk in enumerate(self.STREAM[:2] if b'"max_tokens":%d' % SILENT in asked else self.STREAM):
             self._transport.write(chunk)
-            await asyncio.sleep(0)
+            await asyncio.sleep(pace if place else 0)
 
 
 async def serve_upstream(port: int) -> None:

@@ -40,12 +40,9 @@ from shared.llm.service import UsageRecorder
 log = Log(__name__)
 
 _LINGER = 0.2
-_RECORDS_TOLD = 100
-"""Common ones, which fit one message."""
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
-_RECONCILED_AT_ONCE = 100
 _MOST_BYTES = LARGEST_MESSAGE - 100
 """Of the records in a queue message, which says a little more."""
 
@@ -67,7 +64,7 @@ class Books:
         self._ledger, self._fail_open = ledger, fail_open
         self._queues, self._recorder = queues, recorder
         self._asking = Groups[Op, Verdict](self._apply)
-        self._recording = Groups[Json, None](self._record, _LINGER, _RECORDS_TOLD)
+        self._recording = Groups[Json, None](self._record, _LINGER, RECORDS_AT_ONCE)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
         self._clock, self._recount = clock, Recount(documents, clock)
@@ -125,7 +122,7 @@ class Books:
 
         A call without a readable record may have been billed: all that it held is charged, today, in the ledger alone.
         """
-        found = [lapsed for lapsed in await self._ledger.lapsed(_RECONCILED_AT_ONCE) if lapsed.id not in self._open]
+        found = [lapsed for lapsed in await self._ledger.lapsed(RECORDS_AT_ONCE) if lapsed.id not in self._open]
         records: list[Json] = []
         for lapsed in found:
             try:
@@ -274,7 +271,7 @@ def _fitting(records: Iterable[Json]) -> Iterator[list[Json]]:
     size = 0
     for record in records:
         more = len(orjson.dumps(record)) + 1
-        if part and (size + more > _MOST_BYTES or len(part) == RECORDS_AT_ONCE):
+        if part and size + more > _MOST_BYTES:
             yield part
             part, size = [], 0
         part.append(record)

@@ -126,7 +126,7 @@ class Meter:
             if b'"message_' in event:
                 self._feed(self._events, event + _END)
             elif b'"content_block_delta"' in event:
-                self._report.delta(len(event + _END))
+                self._report.delta(len(event) + len(_END))
 
     def _feed(self, events: Splitter, plain: bytes) -> None:
         for data in events.feed(plain):

@@ -24,8 +24,8 @@ class TooLarge(PlatformError):
 
 
 LONGEST_MODEL = 200
-RECORDS_AT_ONCE = 150
-"""The most in one queue message, which may have room for fewer."""
+RECORDS_AT_ONCE = 100
+"""The most that are recorded together. Common ones fit one queue message."""
 CLIENT_GONE = 499
 BROKEN_OFF = 502
 

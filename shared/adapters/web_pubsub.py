@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import quote
 
 import orjson
-from yarl import URL
 
+from shared.adapters.http_client import BrokenOff, NotConnected, Origin
 from shared.core.errors import Unavailable
 from shared.core.ports import Json
 
@@ -15,6 +15,7 @@ LARGEST = 512 * 1024
 """Bytes of events in one message; the service takes 1 MiB."""
 _API_VERSION = "2024-12-01"
 _TRIES = 3
+_ANSWER_SECONDS = 10
 _TOKEN_SECONDS = 120
 _TOKENS_KEPT = 1_000
 _NO_CONNECTION = (
@@ -72,41 +73,40 @@ class _Sender:
     def __init__(self, connection_string: str, hub: str) -> None:
         parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";") if "=" in part)
         try:
-            self._hub = f"{parts['Endpoint'].rstrip('/')}/api/hubs/{quote(hub, safe='')}"
-            self._key = parts["AccessKey"]
-        except KeyError:
+            endpoint, self._key = parts["Endpoint"].rstrip("/"), parts["AccessKey"]
+            self._origin = Origin(endpoint, connect_seconds=5)
+        except (KeyError, ValueError):
             raise Unavailable(_NO_CONNECTION) from None
-        self._http: Any = None
+        self._endpoint, self._groups = endpoint, f"/api/hubs/{quote(hub, safe='')}/groups"
         self._tokens: dict[str, tuple[float, str]] = {}
 
     async def send(self, group: str, message: bytes) -> None:
         """Tried again when a connection that was kept turns out to be closed: receivers know an event by its id."""
-        from aiohttp import ClientError
-
+        path = f"{self._groups}/{quote(group, safe='')}/:send"
         for left in reversed(range(_TRIES)):
             try:
-                await self._post(group, message)
-            except (TimeoutError, ClientError, OSError) as error:
+                await self._post(path, message)
+            except (NotConnected, BrokenOff) as error:
                 if not left:
                     raise _no_answer(error) from error
             else:
                 return
 
     async def close(self) -> None:
-        if self._http is not None:
-            await self._http.close()
+        await self._origin.close()
 
-    async def _post(self, group: str, message: bytes) -> None:
-        from aiohttp import ClientSession, ClientTimeout
-
-        if self._http is None:
-            self._http = ClientSession(timeout=ClientTimeout(total=10, connect=5))
-        audience = f"{self._hub}/groups/{quote(group, safe='')}/:send"
-        headers = {"authorization": f"Bearer {self._token(audience)}", "content-type": "application/json"}
-        url = URL(f"{audience}?api-version={_API_VERSION}", encoded=True)
-        async with self._http.post(url, data=message, headers=headers) as answer:
+    async def _post(self, path: str, message: bytes) -> None:
+        token = self._token(self._endpoint + path)
+        headers = [("authorization", f"Bearer {token}"), ("content-type", "application/json")]
+        target = f"{path}?api-version={_API_VERSION}"
+        answer = await self._origin.send("POST", target, headers, message, _ANSWER_SECONDS)
+        try:
             if answer.status >= 400:
                 raise Unavailable(f"The realtime service refuses events (HTTP {answer.status}). Check its access key.")
+            while await answer.read(_ANSWER_SECONDS):
+                pass
+        finally:
+            answer.close()
 
     def _token(self, audience: str) -> str:
         import jwt

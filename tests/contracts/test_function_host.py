@@ -212,11 +212,12 @@ class TestHttpTrigger:
 
     async def test_answers_on_a_kept_connection_are_not_delayed(self, http: tuple[httpx.AsyncClient, Seen]):
         took: list[float] = []
-        for _ in range(9):
+        for _ in range(40):
             begun = time.monotonic()
             await http[0].get("/cards/latest")
             took.append(time.monotonic() - begun)
-        assert sorted(took)[4] < 0.03  # a delayed acknowledgement takes 40 ms
+        # A delayed acknowledgement takes 40 ms, each time once those are over that come at once on a new connection.
+        assert min(took[-10:]) < 0.03
 
     async def test_clients_cannot_choose_the_invocation_id(self, http: tuple[httpx.AsyncClient, Seen]):
         answer = await http[0].get("/cards/7", headers={"x-ms-invocation-id": "mine"})

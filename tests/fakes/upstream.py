@@ -107,6 +107,8 @@ class FakeUpstream:
     scripts: list[Script | PlatformError]
     silent: bool = False
     requests: list[Outgoing] = field(default_factory=list)
+    fell_silent: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set while an answer is in one of its silences, or was."""
     ended: int = 0
 
     async def send(self, request: Outgoing) -> Incoming:
@@ -116,7 +118,7 @@ class FakeUpstream:
         script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
         if isinstance(script, PlatformError):
             raise script
-        return Played(script.status, list(script.headers), list(script.steps), self._end)
+        return Played(script.status, list(script.headers), list(script.steps), self._end, self.fell_silent)
 
     def _end(self) -> None:
         self.ended += 1
@@ -133,11 +135,15 @@ class Played:
     headers: Sequence[tuple[str, str]]
     steps: list[bytes | float | PlatformError]
     ended: Callable[[], None] = lambda: None
+    silent: asyncio.Event = field(default_factory=asyncio.Event)
     closed: bool = False
 
     async def read(self, quiet: float | None = None) -> bytes | None:
         while self.steps:
-            match self.steps.pop(0):
+            step = self.steps.pop(0)
+            if isinstance(step, float):
+                self.silent.set()
+            match step:
                 case bytes() as data:
                     return data
                 case PlatformError() as error:

@@ -99,7 +99,7 @@ class TestUsage:
     async def test_a_cancelled_call_is_billed_though_the_request_is_gone(self):
         world, upstream = scripted(Script.stream(*EVENTS[:2], 60.0))
         work = asyncio.create_task(ask(world.gateway, call(await world.run_token())))
-        await asyncio.sleep(0.02)
+        await upstream.fell_silent.wait()
         work.cancel()
         await asyncio.wait({work})
         assert upstream.ended == 1
@@ -107,10 +107,10 @@ class TestUsage:
         assert await world.spent(SPENT) >= 10 * 2
 
     async def test_leaving_before_any_report_still_counts_against_the_cap(self):
-        world, _ = scripted(Script(steps=[60.0]))
+        world, upstream = scripted(Script(steps=[60.0]))
         body = orjson.dumps({"model": "claude-sonnet-5-5", "x": "y" * 4000})
         work = asyncio.create_task(ask(world.gateway, call(await world.run_token(), body)))
-        await asyncio.sleep(0.02)
+        await upstream.fell_silent.wait()
         work.cancel()
         await asyncio.wait({work})
         assert await world.spent(SPENT) >= 2000

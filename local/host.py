@@ -27,13 +27,15 @@ from local import host_app, host_config, local_settings
 from local.host_app import AppInvalid, Function, HttpFunction, QueueFunction, TimerFunction
 from local.host_config import HostConfig
 from local.host_http import HttpFunctions
-from local.host_queues import QueueListener
+from local.host_queues import QueueListener, poison_queue
 from local.host_timers import TimerListener
 from local.serving import IDLE_SECONDS
 from shared.core.log import Log, to_stderr
 
 GRACE = 5.0
 _BACKLOG = 2048
+_POISON_POLL = 30.0
+"""Seconds. Whatever this host moves to a poison queue is fetched at once; only what others put there waits so long."""
 _SETTLE = 2.0  # to give cancelled messages back
 # The SDK's own retries start at 15 s; a poll that fails is repeated by the next poll anyway.
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}
@@ -136,12 +138,15 @@ class FunctionHost:
     async def _queue_listeners(self) -> list[QueueListener]:
         services: dict[str, QueueServiceClient] = {}
         listeners: list[QueueListener] = []
-        for function in self._functions:
-            if isinstance(function, QueueFunction):
-                if function.connection not in services:
-                    services[function.connection] = await self._connect(function)
-                service = services[function.connection]
-                listeners.append(QueueListener(service, function, self._config.queues, self._grace, self._poisoned))
+        functions = [each for each in self._functions if isinstance(each, QueueFunction)]
+        fed_here = {poison_queue(each.queue) for each in functions}
+        for function in functions:
+            if function.connection not in services:
+                services[function.connection] = await self._connect(function)
+            service, options = services[function.connection], self._config.queues
+            if function.queue in fed_here:
+                options = replace(options, max_polling_interval=max(_POISON_POLL, options.max_polling_interval))
+            listeners.append(QueueListener(service, function, options, self._grace, self._poisoned))
         return listeners
 
     async def _connect(self, function: QueueFunction) -> QueueServiceClient:

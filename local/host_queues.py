@@ -104,13 +104,18 @@ class QueueListener:
     def nudge(self) -> None:
         """An invocation ended on this host and may have sent messages: poll soon, whatever the delay has grown to.
 
-        The Functions host does this for the queue a function writes to; which one that was is not known here.
+        The Functions host does this for the queue a function writes to; which one that was is not known here. A poison
+        queue is nudged by what was moved there, and polled at once.
         """
         self._nudged.set()
 
     async def _pause(self, delay: float) -> None:
-        """Nudged, a quarter of `delay`: steady traffic elsewhere must not keep an empty queue being polled hard."""
-        quarter = asyncio.get_running_loop().time() + delay * _NUDGED_SHARE
+        """Nudged, a quarter of `delay`: steady traffic elsewhere must not keep an empty queue being polled hard.
+
+        What a poison queue is nudged by lies in it for sure.
+        """
+        share = _NUDGED_SHARE if self.fed_by_functions else 0
+        quarter = asyncio.get_running_loop().time() + delay * share
         if await _occurs(self._nudged, delay):
             await _occurs(self._stopping, quarter - asyncio.get_running_loop().time())
 
@@ -247,11 +252,14 @@ async def _occurs(event: asyncio.Event, seconds: float) -> bool:
     return event.is_set()
 
 
-def _poison_client(service: QueueServiceClient, queue: str) -> QueueClient | None:
+def poison_queue(queue: str) -> str | None:
     """A poison queue has none of its own, nor has a queue whose poison queue's name would be too long."""
-    if queue.endswith(_POISON) or len(queue + _POISON) > _LONGEST_NAME:
-        return None
-    return service.get_queue_client(queue + _POISON)
+    return None if queue.endswith(_POISON) or len(queue + _POISON) > _LONGEST_NAME else queue + _POISON
+
+
+def _poison_client(service: QueueServiceClient, queue: str) -> QueueClient | None:
+    name = poison_queue(queue)
+    return service.get_queue_client(name) if name else None
 
 
 def _as_function_message(held: _Held, body: bytes) -> FunctionMessage:

@@ -287,6 +287,28 @@ class TestPolling:
             await client.post(f"http://127.0.0.1:{host.port}/api/send")
             await asyncio.wait_for(received.wait(), 1)
 
+    async def test_poison_queue_is_polled_seldom_and_yet_what_is_moved_there_is_fetched_at_once(
+        self, jobs: Jobs, wire: QueueWire
+    ):
+        app, given_up = func.FunctionApp(), asyncio.Event()
+        await jobs.poison.create_queue()
+
+        @app.queue_trigger("message", jobs.queue.queue_name, connection="AzureWebJobsStorage")
+        async def work(message: func.QueueMessage) -> None:
+            raise ValueError("broken")
+
+        @app.queue_trigger("message", jobs.poison.queue_name, connection="AzureWebJobsStorage")
+        async def give_up(message: func.QueueMessage) -> None:
+            given_up.set()
+
+        env = {"AzureWebJobsStorage": wire.connection_string}
+        config = HostConfig(queues=replace(QUICK, max_dequeue_count=1))
+        async with FunctionHost(host_app.read(app, env), config, env):
+            await until(lambda: len(wire.polls(jobs.queue.queue_name)) >= 40)
+            assert len(wire.polls(jobs.poison.queue_name)) <= 10
+            await jobs.send("bad")
+            await asyncio.wait_for(given_up.wait(), 2)
+
     async def test_host_survives_an_outage_of_storage(self, jobs: Jobs, tmp_path: Path):
         async with Azurite(tmp_path / "storage") as first:
             queue = QueueClient.from_connection_string(first.connection_string, "outage")

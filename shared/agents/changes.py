@@ -14,7 +14,6 @@ from shared.core.boards import (
     RunRecord,
     board_partition,
     card_key,
-    end_of,
     run_key,
 )
 from shared.core.clock import iso, parse
@@ -132,7 +131,7 @@ class RunChanges:
         origin = card.column_id
         if review is None or not any(c.id == origin and c.kind == "start" for c in board.columns):
             return [card_event("card.updated", board, card, agent_actor(board), changes=["result"])]
-        card.rank = end_of(await self._boards.lines(ids.scope_of(card.id, "card")), review.id)
+        card.rank = (await self._boards.ends(ids.scope_of(card.id, "card"))).below(review.id)
         card.column_id = review.id
         return [card_event("card.moved", board, card, agent_actor(board), origin=origin)]
 

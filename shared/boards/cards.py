@@ -8,7 +8,7 @@ from shared.boards.models import Card, CardChange, CardMove, CardPut, HistoryEnt
 from shared.core import deliveries, ids, rank
 from shared.core.access import Access, Principal
 from shared.core.board_events import CardEventType, card_event, comment_commit
-from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition, end_of
+from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition
 from shared.core.clock import iso
 from shared.core.errors import Conflict, Invalid, Stale
 from shared.core.events import CardEvent, CommentEvent, parse
@@ -37,8 +37,8 @@ class CardService:
         if column.kind == "start":
             raise Conflict(f"{column.name!r} starts an agent: create the card in another column, then move it here.")
         await self._check_assignee(board, request.assignee_id)
-        lines = await self._boards.lines(scope)
-        if len(lines) >= MAX_CARDS:
+        ends = await self._boards.ends(scope)
+        if ends.cards >= MAX_CARDS:
             raise Conflict(f"A board holds at most {MAX_CARDS} cards. Delete some first.")
         now = iso(self._store.clock.now())
         fields = request.model_dump(mode="json", exclude={"column_id"})
@@ -47,7 +47,7 @@ class CardService:
             id=ids.scoped("card", scope),
             board_id=board_id,
             column_id=column.id,
-            rank=end_of(lines, column.id),
+            rank=ends.below(column.id),
             created_at=now,
             created_by=principal.user_id,
             updated_at=now,
@@ -157,10 +157,10 @@ class CardService:
 
     async def _rank(self, card: CardRecord, request: CardMove) -> str:
         """Between the neighbours named, else at the end of the column."""
-        lines = await self._boards.lines(ids.scope_of(card.id, "card"))
+        scope = ids.scope_of(card.id, "card")
         if request.after_id is None and request.before_id is None:
-            return end_of(lines, request.column_id, but=card.id)
-        column = [c for c in lines if c.column_id == request.column_id and c.id != card.id]
+            return (await self._boards.ends(scope)).below(request.column_id, but=card.id)
+        column = [c for c in await self._boards.lines(scope) if c.column_id == request.column_id and c.id != card.id]
         column.sort(key=attrgetter("rank"))
         places = {c.id: index for index, c in enumerate(column)}
         if request.after_id in places:

@@ -1,6 +1,8 @@
 """Boards, cards and runs as kept in `boards/<scope>`. In core because people and agents both change them."""
 
 from dataclasses import dataclass
+from itertools import compress, count
+from operator import attrgetter, is_not
 from typing import Any, Literal
 
 import orjson
@@ -21,6 +23,7 @@ from shared.core.resources import (
     RunResult,
 )
 
+_BOARDS_REMEMBERED = 256
 _SHOWN: dict[str, Any] = {name: shown.get_default() for name, shown in CardSummary.model_fields.items()}
 
 
@@ -111,13 +114,49 @@ class CardLine:
         return cls(shown["id"], shown["column_id"], shown["rank"], tuple(shown["labels"]), orjson.dumps(shown))
 
 
-def end_of(lines: list[CardLine], column_id: str, but: str = "") -> str:
-    """The rank below all cards of a column, not counting the card `but`."""
-    last = ""
-    for line in reversed(lines):  # what was made last mostly lies last, and few others have to be looked at twice
-        if line.rank > last and line.column_id == column_id and line.id != but:
-            last = line.rank
-    return rank.between(last or None, None)
+class Ends:
+    """Where the columns of a board end, and how many cards it has."""
+
+    def __init__(self, docs: list[Doc]) -> None:
+        self._docs: list[Doc] = []
+        self._last: dict[str, CardLine] = {}
+        self._take(docs, docs)
+
+    @property
+    def cards(self) -> int:
+        return len(self._docs)
+
+    def follow(self, docs: list[Doc]) -> bool:
+        """Go on to what the board has become, by a look at what changed; False where that does not say it.
+
+        A store that keeps documents in memory answers with the same objects while they are the same versions.
+        """
+        changed = list(compress(count(), map(is_not, docs, self._docs)))
+        gone = (_line(self._docs[n]) for n in changed)
+        if len(docs) < len(self._docs) or any(self._last.get(line.column_id) is line for line in gone):
+            return False
+        self._take(docs, [docs[n] for n in changed] + docs[len(self._docs) :])
+        return True
+
+    def below(self, column_id: str, but: str = "") -> str:
+        """The rank below all cards of a column, not counting the card `but`."""
+        last = self._last.get(column_id)
+        if last is not None and last.id == but:
+            others = (line for line in map(_line, self._docs) if line.column_id == column_id and line.id != but)
+            last = max(others, key=attrgetter("rank"), default=None)
+        return rank.between(last.rank if last else None, None)
+
+    def _take(self, docs: list[Doc], new: list[Doc]) -> None:
+        self._docs = docs
+        for line in map(_line, new):
+            last = self._last.get(line.column_id)
+            if last is None or line.rank > last.rank:
+                self._last[line.column_id] = line
+
+
+def _line(doc: Doc) -> CardLine:
+    """What is known of a version is not worked out again."""
+    return doc.derived or doc.derive(CardLine.of)
 
 
 class RunRecord(Run):
@@ -175,6 +214,7 @@ class BoardRepository:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        self._ends: dict[str, Ends] = {}
 
     async def board(self, scope: str) -> tuple[BoardRecord, str]:
         doc = await self._documents.get(board_partition(scope), "board")
@@ -201,9 +241,25 @@ class BoardRepository:
         return sorted(cards, key=lambda pair: (pair[0].rank, pair[0].id))
 
     async def lines(self, scope: str) -> list[CardLine]:
-        """All cards in the order of their ids. What is known of a version is not worked out again."""
-        docs = await self._documents.query(board_partition(scope), "card/")
-        return [doc.derived or doc.derive(CardLine.of) for doc in docs]
+        """All cards in the order of their ids."""
+        return list(map(_line, await self._cards(scope)))
+
+    async def ends(self, scope: str) -> Ends:
+        """Where its columns end now: to be used before anything else is waited for."""
+        docs = await self._cards(scope)
+        ends = self._ends.get(scope)
+        if ends is not None and ends.follow(docs):
+            return ends
+        kept = bool(docs) and docs[0].derived is not None  # by a store that has them in memory anyhow
+        ends = Ends(docs)
+        if kept:
+            if len(self._ends) >= _BOARDS_REMEMBERED:
+                self._ends.clear()
+            self._ends[scope] = ends
+        return ends
+
+    async def _cards(self, scope: str) -> list[Doc]:
+        return await self._documents.query(board_partition(scope), "card/")
 
     async def comments(self, card_id: str, after: str = "") -> list[Comment]:
         """Comments of a card, oldest first, those after comment id `after`."""

@@ -1,5 +1,6 @@
 """Pushes to browsers through Azure Web PubSub."""
 
+import asyncio
 import time
 from collections.abc import Awaitable, Sequence
 from typing import Any
@@ -15,7 +16,6 @@ LARGEST = 512 * 1024
 """Bytes of events in one message; the service takes 1 MiB."""
 _API_VERSION = "2024-12-01"
 _TRIES = 3
-_ANSWER_SECONDS = 10
 _TOKEN_SECONDS = 120
 _TOKENS_KEPT = 1_000
 _NO_CONNECTION = (
@@ -24,11 +24,15 @@ _NO_CONNECTION = (
 
 
 class WebPubSubRealtime:
-    """Realtime port on one hub. Clients get no roles: they only receive what their groups are sent."""
+    """Realtime port on one hub. Clients get no roles: they only receive what their groups are sent.
 
-    def __init__(self, connection_string: str, hub: str) -> None:
+    `send_seconds`: how long each of three tries to send events may take.
+    """
+
+    def __init__(self, connection_string: str, hub: str, send_seconds: float = 10) -> None:
         self._connection_string = connection_string
         self._hub = hub
+        self._send_seconds = send_seconds
         self._connected: Any = None
         self._sender: _Sender | None = None
 
@@ -40,7 +44,7 @@ class WebPubSubRealtime:
 
     async def publish(self, group: str, events: Sequence[Json]) -> None:
         if self._sender is None:
-            self._sender = _Sender(self._connection_string, self._hub)
+            self._sender = _Sender(self._connection_string, self._hub, self._send_seconds)
         for message in _messages(events):
             await self._sender.send(group, message)
 
@@ -70,7 +74,8 @@ class _Sender:
     learn.microsoft.com/rest/api/webpubsub/dataplane/web-pub-sub/send-to-group
     """
 
-    def __init__(self, connection_string: str, hub: str) -> None:
+    def __init__(self, connection_string: str, hub: str, seconds: float) -> None:
+        self._seconds = seconds
         parts = dict(part.split("=", 1) for part in connection_string.rstrip(";").split(";") if "=" in part)
         try:
             endpoint, self._key = parts["Endpoint"].rstrip("/"), parts["AccessKey"]
@@ -85,8 +90,9 @@ class _Sender:
         path = f"{self._groups}/{quote(group, safe='')}/:send"
         for left in reversed(range(_TRIES)):
             try:
-                await self._post(path, message)
-            except (NotConnected, BrokenOff) as error:
+                async with asyncio.timeout(self._seconds):
+                    await self._post(path, message)
+            except (NotConnected, BrokenOff, TimeoutError) as error:
                 if not left:
                     raise _no_answer(error) from error
             else:
@@ -99,11 +105,13 @@ class _Sender:
         token = self._token(self._endpoint + path)
         headers = [("authorization", f"Bearer {token}"), ("content-type", "application/json")]
         target = f"{path}?api-version={_API_VERSION}"
-        answer = await self._origin.send("POST", target, headers, message, _ANSWER_SECONDS)
+        answer = await self._origin.send("POST", target, headers, message, self._seconds)
         try:
-            if answer.status >= 400:
-                raise Unavailable(f"The realtime service refuses events (HTTP {answer.status}). Check its access key.")
-            while await answer.read(_ANSWER_SECONDS):
+            if answer.status >= 300:
+                raise Unavailable(
+                    f"The realtime service refuses events (HTTP {answer.status}). Check its address and access key."
+                )
+            while await answer.read(self._seconds):
                 pass
         finally:
             answer.close()

@@ -1,7 +1,8 @@
 """Contract of the Realtime port: Web PubSub's adapter, with the real SDK, on the emulator; and the fake."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,6 +172,32 @@ class TestFailures:
             realtime = WebPubSubRealtime(connection_string(f"http://127.0.0.1:{sock.getsockname()[1]}"), "kanban")
             with pytest.raises(Unavailable):
                 await realtime.publish("g", [{}])
+            await realtime.close()
+
+    @pytest.mark.parametrize(
+        "answer",
+        [
+            b"HTTP/1.1 307 Temporary Redirect\r\nlocation: https://elsewhere.test/\r\ncontent-length: 0\r\n\r\n",
+            b"HTTP/1.1 202 Accepted\r\ntransfer-encoding: chunked\r\n\r\n",
+            b"",
+        ],
+        ids=["redirect", "endless", "none"],
+    )
+    async def test_what_is_no_acceptance_is_unavailable(self, answer: bytes) -> None:
+        async def dribble(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer)
+            with suppress(ConnectionError):
+                while b"chunked" in answer:
+                    writer.write(b"1\r\n.\r\n")
+                    await writer.drain()
+                    await asyncio.sleep(0.05)
+
+        async with await asyncio.start_server(dribble, "127.0.0.1", 0) as server:
+            url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+            realtime = WebPubSubRealtime(connection_string(url), "kanban", send_seconds=0.3)
+            async with asyncio.timeout(10):
+                with pytest.raises(Unavailable):
+                    await realtime.publish("g", [{}])
             await realtime.close()
 
     async def test_closing_twice_is_fine(self, web_pubsub: WebPubSubRealtime) -> None:

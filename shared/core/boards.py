@@ -147,8 +147,9 @@ class Ends:
         return rank.between(last.rank if last else None, None)
 
     def _take(self, docs: list[Doc], new: list[Doc]) -> None:
+        lines = [_line(doc) for doc in new]  # or none is taken in, when one cannot be read
         self._docs = docs
-        for line in map(_line, new):
+        for line in lines:
             last = self._last.get(line.column_id)
             if last is None or line.rank > last.rank:
                 self._last[line.column_id] = line
@@ -253,7 +254,7 @@ class BoardRepository:
         kept = bool(docs) and docs[0].derived is not None  # by a store that has them in memory anyhow
         ends = Ends(docs)
         if kept:
-            if len(self._ends) >= _BOARDS_REMEMBERED:
+            if scope not in self._ends and len(self._ends) >= _BOARDS_REMEMBERED:
                 self._ends.clear()
             self._ends[scope] = ends
         return ends

@@ -8,6 +8,7 @@ import pytest
 from shared.adapters.tinydb_documents import TinyDbDocuments
 from shared.core import ids, rank
 from shared.core.boards import BoardRepository, CardRecord, board_partition, card_key
+from shared.core.errors import PlatformError
 from shared.core.ports import Delete, Documents, Put
 from tests.fakes import FakeDocuments
 
@@ -68,6 +69,22 @@ async def test_follow_all_that_happens_to_a_board(documents: Documents, seed: in
         for column in COLUMNS:
             for but in ("", chance.choice(cards).id if cards else ""):
                 assert ends.below(column, but) == below_all(cards, column, but)
+
+
+async def test_are_not_told_while_a_card_cannot_be_read(tmp_path: Path):
+    documents = TinyDbDocuments(tmp_path)
+    boards = BoardRepository(documents)
+    await documents.commit(PARTITION, [put(card("a", "b"))])
+    for _ in range(2):
+        await boards.ends(SCOPE)
+    broken = Put(card_key(ids.scoped("card", SCOPE)), {"rank": "c"}, "*")
+    last = card("a", "x")
+    await documents.commit(PARTITION, [broken, put(last)])
+    for _ in range(3):
+        with pytest.raises((KeyError, TypeError, PlatformError)):
+            await boards.ends(SCOPE)
+    await documents.commit(PARTITION, [Delete(broken.id)])
+    assert (await boards.ends(SCOPE)).below("a") == rank.between(last.rank, None)
 
 
 async def test_of_an_empty_board_are_the_middle(documents: Documents):

@@ -34,8 +34,8 @@ from shared.core.log import Log, to_stderr
 
 GRACE = 5.0
 _BACKLOG = 2048
-_POISON_POLL = 30.0
-"""Seconds. Whatever this host moves to a poison queue is fetched at once; only what others put there waits so long."""
+_POISON_POLL = 10.0
+"""Seconds. Whatever this host moves to a poison queue is fetched at once; what functions or others send there waits."""
 _SETTLE = 2.0  # to give cancelled messages back
 # The SDK's own retries start at 15 s; a poll that fails is repeated by the next poll anyway.
 _RETRY: dict[str, Any] = {"retry_total": 2, "initial_backoff": 1, "increment_base": 1}

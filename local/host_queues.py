@@ -217,9 +217,9 @@ class QueueListener:
             with contextlib.suppress(ResourceExistsError):
                 await self._poison.create_queue()
             await self._poison.send_message(held.message.content)
+        self._poisoned(self._poison.queue_name)
         await self._queue.delete_message(held.message.id, held.receipt)
         log.warning("queue.message_poisoned", **self._fields(held.message))
-        self._poisoned(self._poison.queue_name)
 
     @asynccontextmanager
     async def _renewed(self, held: _Held) -> AsyncGenerator[None]:

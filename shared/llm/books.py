@@ -40,7 +40,7 @@ from shared.llm.service import UsageRecorder
 log = Log(__name__)
 
 _LINGER = 0.2
-_MOST_SEEDINGS = 5
+_MOST_ASKED = 6
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128
@@ -167,7 +167,7 @@ class Books:
 
     async def _decided(self, bill: Bill) -> Done | Refused:
         admission = bill.admission()
-        for _ in range(_MOST_SEEDINGS + 1):
+        for _ in range(_MOST_ASKED):
             verdict = await self._asking.post("", admission)
             if not isinstance(verdict, Unseeded):
                 return verdict

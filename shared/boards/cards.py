@@ -66,7 +66,7 @@ class CardService:
                 return _shown(card, etag)
             return await self._save(board, changed, etag, "card.updated", principal.actor, changes=names)
 
-        return await (attempt() if if_match else retry_stale(attempt))
+        return await (retry_stale(attempt) if if_match is None else attempt())
 
     async def put(self, principal: Principal, card_id: str, request: CardPut, if_match: str | None) -> Card:
         """Update and move in one commit: a move that is refused leaves the fields as they are."""
@@ -83,7 +83,7 @@ class CardService:
                 return _shown(card, etag)
             return await self._save(board, changed, etag, "card.updated", principal.actor, changes=names)
 
-        return await (attempt() if if_match else retry_stale(attempt))
+        return await (retry_stale(attempt) if if_match is None else attempt())
 
     async def _changed(self, board: BoardRecord, card: CardRecord, request: CardChange) -> tuple[CardRecord, list[str]]:
         """The card with the fields that were sent, and the names of those that differ."""

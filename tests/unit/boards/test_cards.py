@@ -5,7 +5,7 @@ import pytest
 
 from shared.boards.models import Card, CardChange, CardMove, CardPut, NewCard, NewComment
 from shared.core.errors import Conflict, Forbidden, Invalid, NotFound, PlatformError, Stale
-from shared.core.ports import Put
+from shared.core.ports import Doc, Put
 from tests.unit.boards.conftest import Desk
 from tests.unit.world import SETTINGS, World
 
@@ -73,6 +73,21 @@ class TestUpdate:
         with pytest.raises(Stale, match="Somebody changed this card"):
             await desk.change(card, if_match=card.etag, title="three")
         assert await desk.column("backlog") == ["two"]
+
+    @pytest.mark.parametrize("if_match", ["", "another"])
+    async def test_a_change_of_another_version_is_refused_at_once(
+        self, desk: Desk, monkeypatch: pytest.MonkeyPatch, if_match: str
+    ):
+        card, looks, get = await desk.card(), list[str](), desk.world.documents.get
+
+        async def noted(partition: str, id: str) -> Doc | None:
+            looks.append(id)
+            return await get(partition, id)
+
+        monkeypatch.setattr(desk.world.documents, "get", noted)
+        with pytest.raises(Stale):
+            await desk.change(card, if_match=if_match, title="two")
+        assert looks.count(f"card/{card.id}") == 1
 
     async def test_of_two_who_changed_the_same_version_one_is_refused(self, desk: Desk) -> None:
         card = await desk.card("one")

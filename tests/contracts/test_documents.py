@@ -411,6 +411,7 @@ class TestSize:
 
 
 class TestTenThousand:
+    @pytest.mark.timeout(600)
     async def test_are_listed_paged_and_dropped(self, documents):
         for start_ in range(0, 10_000, 100):
             await documents.commit(BOARD, [Put(f"card/{n:05d}", {"n": n}) for n in range(start_, start_ + 100)])

@@ -25,7 +25,9 @@ echo "work: $work"
 @contextlib.asynccontextmanager
 async def script(body: str) -> AsyncGenerator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        *("bash", "-c", _HEAD + body), stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+        *("env", "--default-signal", "bash", "-c", _HEAD + body),  # whatever who started the tests ignores
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
     )
     try:
         yield process

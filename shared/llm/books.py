@@ -41,6 +41,7 @@ log = Log(__name__)
 
 _LINGER = 0.2
 _MOST_ASKED = 6
+"""Times that the ledger is asked about one call: after each, what it has forgotten is counted anew."""
 _MOST_OWED = 10_000
 _DROPPED_AT_ONCE = 1000
 _TOLD_AT_ONCE = 128

@@ -22,6 +22,7 @@ from tests.flows.world import (
     Person,
     bare_repository,
     events_of,
+    events_to_end,
     finished_run,
     finished_task,
     git,
@@ -274,13 +275,13 @@ class Work:
 
     async def _task(self, task_id: str) -> Json:
         task = await finished_task(self.owner, task_id, within=PATIENCE)
-        told = await self._all_told(f"tasks/{task_id}", "task.completed", "task.failed", "task.rolled_back")
+        told = await events_to_end(self.owner, f"tasks/{task_id}", within=PATIENCE)
         return {"plan": task["plan"], "status": task["status"], "error": task["error"], "told": _steps_told(told)}
 
     async def _run(self, card: Json) -> Json:
         newest = await started_run(self.owner, card["id"], within=PATIENCE)
         run = await finished_run(self.owner, newest["id"], within=PATIENCE)
-        told = await self._all_told(f"runs/{run['id']}", "agent.completed", "agent.failed")
+        told = await events_to_end(self.owner, f"runs/{run['id']}", within=PATIENCE)
         kept = await self.owner.get(f"/api/cards/{card['id']}")
         attempts = (await self.owner.get(f"/api/cards/{card['id']}/runs"))["items"]
         return {
@@ -291,15 +292,6 @@ class Work:
             "usage": await self._usage(run["id"]),
             "told": [_what(event) for event in told if event["type"] != "usage.recorded"],
         }
-
-    async def _all_told(self, subject: str, *last: str) -> list[Json]:
-        """Its events with the last, which a disk without room may hold up until the sweeper comes."""
-
-        async def whole() -> list[Json] | None:
-            events = await events_of(self.owner, subject)
-            return events if any(event["type"] in last for event in events) else None
-
-        return await until(whole, within=PATIENCE, every=0.2)
 
     async def _usage(self, run_id: str) -> Json:
         """Whatever the cache of a model held: the sum of the prompt's tokens stays the same.

@@ -12,6 +12,7 @@ from tests.flows.world import (
     Json,
     Person,
     events_of,
+    events_to_end,
     finished_run,
     make_team,
     make_workspace,
@@ -47,7 +48,7 @@ class TestKilledAgent:
 class TestRepeatedMessages:
     async def test_of_a_finished_task_change_nothing(self, ada: Person, queues: Queues):
         team = await make_team(ada, "Told again")
-        before = await events_of(ada, f"tasks/{team['task_id']}")
+        before = await events_to_end(ada, f"tasks/{team['task_id']}")
         bodies = [{"version": 1, "task_id": team["task_id"], "epoch": epoch} for epoch in range(8)]
         await queues.send("provisioning", *bodies, *bodies)
         await queues.drained("provisioning")
@@ -66,7 +67,7 @@ class TestRepeatedMessages:
             await asyncio.sleep(0.3)
         ended = await finished_run(ada, run["id"])
         assert ended["status"] == "succeeded", ended["reason"]
-        life = [e["type"] for e in await events_of(ada, f"runs/{run['id']}") if e["type"].startswith("agent.")]
+        life = [e["type"] for e in await events_to_end(ada, f"runs/{run['id']}") if e["type"].startswith("agent.")]
         assert [kind for kind in life if kind != "agent.progress"] == [
             "agent.queued",
             "agent.starting",

@@ -80,11 +80,12 @@ class TestPullRequest:
         assert run["summary"] in found["body"]
 
     async def test_is_shown_with_the_card_in_review(self, ada: Person, opened: tuple[Json, Json]):
-        moves = [
-            event for event in await events_of(ada, f"boards/{opened[1]['board_id']}") if "card.moved" in event["type"]
-        ]
-        assert moves[-1]["data"]["card"]["run"]["pull_request"] == "open"
-        assert moves[-1]["data"]["card"]["column_id"] == "review"
+        async def handed_back() -> Json | None:
+            events = await events_of(ada, f"boards/{opened[1]['board_id']}")
+            cards = [event["data"]["card"] for event in events if event["type"] == "card.moved"]
+            return next((card for card in cards if card["column_id"] == "review"), None)
+
+        assert (await until(handed_back, within=10))["run"]["pull_request"] == "open"
 
     async def test_that_is_merged_is_known_to_card_board_and_run_within_seconds(
         self, ada: Person, opened: tuple[Json, Json], merged: Json
@@ -96,8 +97,12 @@ class TestPullRequest:
         assert run["result"]["pull_request"] == pull_request
         board = await ada.get(f"/api/boards/{merged['board_id']}")
         assert [card["run"]["pull_request"] for card in board["cards"] if card["id"] == merged["id"]] == ["merged"]
-        event = (await events_of(ada, f"boards/{merged['board_id']}"))[-1]
-        assert (event["type"], event["data"]["changes"]) == ("card.updated", ["pull_request"])
+
+        async def told() -> Json | None:
+            event = (await events_of(ada, f"boards/{merged['board_id']}"))[-1]
+            return event if event["type"] == "card.updated" else None
+
+        assert (await until(told, within=10))["data"]["changes"] == ["pull_request"]
 
     async def test_that_is_merged_is_counted_by_the_usage_report(self, ada: Person, place: Json, merged: Json):
         async def counted() -> Json | None:

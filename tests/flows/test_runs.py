@@ -14,6 +14,7 @@ from tests.flows.world import (
     bare_repository,
     board_of,
     events_of,
+    events_to_end,
     finished_run,
     git,
     join,
@@ -54,9 +55,10 @@ async def watched(ada: Person, desk: Json) -> tuple[Json, Json, list[Json]]:
         run = await finished_run(ada, run["id"])
 
         async def all_seen() -> bool:
-            subject = f"run/{run['id']}"
-            seen = {m["data"]["sequence"] for m in socket.messages if m["data"]["subject"] == subject}
-            return len(seen) >= len(await events_of(ada, f"runs/{run['id']}"))
+            told = [message["data"] for message in socket.messages]
+            seen = {event["sequence"] for event in told if event["subject"] == f"run/{run['id']}"}
+            moved = [e for e in told if e["type"] == "card.moved" and e["data"]["card"]["id"] == card["id"]]
+            return len(moved) == 2 and len(seen) >= len(await events_to_end(ada, f"runs/{run['id']}"))
 
         await until(all_seen)
         return card, run, [message["data"] for message in socket.messages]
@@ -210,7 +212,7 @@ class TestFailedRun:
         after = await ada.get(f"/api/cards/{card['id']}")
         assert after["column_id"] == "progress"
         assert after["run"] == {"id": run["id"], "status": "failed", "pull_request": None}
-        events = await events_of(ada, f"runs/{run['id']}")
+        events = await events_to_end(ada, f"runs/{run['id']}")
         told = next(event for event in events if event["type"] == "agent.failed")
         assert told["data"]["run"]["reason"] == run["reason"]
         assert (await ada.refused("GET", f"/api/runs/{run['id']}/diff"))["status"] == 404

@@ -16,6 +16,7 @@ from tests.flows.world import (
     bare_repository,
     board_of,
     events_of,
+    events_to_end,
     finished_task,
     git,
     join,
@@ -87,7 +88,7 @@ class TestCreateWorkspace:
         assert all(step["title"] and step["started_at"] <= step["finished_at"] for step in task["steps"])
         started = [step["started_at"] for step in task["steps"]]
         assert started == sorted(started)
-        events = await events_of(ada, f"tasks/{task['id']}")
+        events = await events_to_end(ada, f"tasks/{task['id']}")
         assert events[0]["type"] == "task.created"
         assert events[-1]["type"] == "task.completed"
         assert {event["type"] for event in events[1:-1]} == {"task.progress"}
@@ -251,7 +252,7 @@ class TestImportWorkspace:
         assert workspace["status"] == "failed"
         assert workspace["error"] == task["error"]
         assert "Traceback" not in task["error"]
-        events = await events_of(ada, f"tasks/{task['id']}")
+        events = await events_to_end(ada, f"tasks/{task['id']}")
         assert events[-1]["type"] == "task.rolled_back"
 
     async def test_it_can_be_retried_once_the_source_is_there(self, ada: Person, tmp_path: Path, source: Path):

@@ -22,6 +22,9 @@ type Json = dict[str, Any]
 
 TASK_OVER = ("succeeded", "failed", "needs_attention", "cancelled", "rolled_back")
 RUN_OVER = ("succeeded", "failed", "cancelled")
+_ENDS = frozenset(
+    f"{kind}.{end}" for kind in ("task", "agent") for end in ("completed", "failed", "rolled_back", "cancelled")
+)
 KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "DOCKER_HOST", "CONTAINER_SUBNETS")
 """Of this process's settings, the engine among them that was started for tests."""
 
@@ -219,6 +222,16 @@ async def events_of(person: Person, subject: str) -> list[Json]:
     assert [event["sequence"] for event in items] == list(range(1, len(items) + 1))
     assert len({event["id"] for event in items}) == len(items)
     return items
+
+
+async def events_to_end(person: Person, subject: str, within: float = 10) -> list[Json]:
+    """All events of a task or run that is over: its end is there a moment before it is told."""
+
+    async def whole() -> list[Json] | None:
+        events = await events_of(person, subject)
+        return events if any(event["type"] in _ENDS for event in events) else None
+
+    return await until(whole, within, every=0.1)
 
 
 def bare_repository(cloud: LocalCloud, workspace: Json) -> Path:

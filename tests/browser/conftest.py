@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import Browser, Page, async_playwright
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from local.cloud import ROOT, LocalCloud
 from tests.requires import require
@@ -21,6 +21,8 @@ ARGS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+SECONDS = 20
+"""To wait for what a page shall show, on a machine that does other work too."""
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -29,6 +31,7 @@ async def browser() -> AsyncGenerator[Browser]:
     program = os.environ.get("CHROMIUM") or next((path for name in NAMES if (path := shutil.which(name))), None)
     require(program, "Browser tests need Chromium: `apt-get install chromium`, or set CHROMIUM to its path.")
     require((ROOT / "static_web/dist/index.html").is_file(), "The web app is not built: run `make setup`.")
+    expect.set_options(timeout=SECONDS * 1000)
     async with async_playwright() as playwright:
         yield await playwright.chromium.launch(executable_path=program, args=ARGS)
 
@@ -41,7 +44,7 @@ class Visitor:
         self.complaints: list[str] = []
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
         page.on("console", self._heard)
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(SECONDS * 1000)
 
     def _heard(self, message: Any) -> None:
         # An answer of 4xx is shown to the person; the console repeats it.

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -239,12 +240,16 @@ def _report(run: dict[str, Any], seconds: float, console: Console) -> None:
             "Tokens",
             f"{_input_tokens(usage)} in ({usage['cache_read_tokens']} from cache), {usage['output_tokens']} out",
         ),
-        ("Cost", f"${usage['cost_usd']:.4f}" + (" (notional: demo model)" if run["demo_model"] else "")),
+        ("Cost", _usd(usage["cost_usd"]) + (" (notional: demo model)" if run["demo_model"] else "")),
         ("Seconds", f"{seconds:.1f}"),
     ]
     for row in rows:
         table.add_row(*map(escape, row))
     console.print(table)
+
+
+def _usd(amount: float) -> str:
+    return f"${amount:.4f}" if amount >= 0.0001 or amount == 0 else f"${Decimal(f'{amount:.2g}'):f}"
 
 
 def _diffstat(result: dict[str, Any]) -> str:

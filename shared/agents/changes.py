@@ -108,6 +108,7 @@ class RunChanges:
         if kind is not None:
             events.append(await self._event(kind, run))
         if card is not None and kind is not None:
+            card.revision += 1
             card.run = RunBadge(id=run.id, status=run.status, pull_request=_pull_request(card, run))
             events += await self._hand_back(loaded.board, card, run)
             ops.append(Put(card_key(card.id), card.json_body(), loaded.card_etag))

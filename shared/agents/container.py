@@ -145,7 +145,6 @@ class ContainerApi:
             body=request.body,
             created_at=iso(self._store.clock.now()),
         )
-        loaded.card.comment_count += 1
         await self._store.commit(comment_commit(loaded.board, loaded.card, loaded.card_etag, comment))
         return comment
 

@@ -86,6 +86,7 @@ class PullRequests:
             return None
         if card.result is None or not _is_news(card.result, state):
             return None
+        card.revision += 1
         card.result.pull_request = state
         if card.run:
             card.run.pull_request = state.state

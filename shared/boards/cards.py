@@ -11,7 +11,7 @@ from shared.core.board_events import CardEventType, card_event, comment_commit
 from shared.core.boards import BoardRecord, BoardRepository, CardRecord, card_key, card_partition
 from shared.core.clock import iso
 from shared.core.errors import Conflict, Invalid, Stale
-from shared.core.events import CardEvent, CommentEvent, parse
+from shared.core.events import CardEvent, CommentEvent, NewEvent, parse
 from shared.core.permissions import Action
 from shared.core.policy import AgentPolicy
 from shared.core.ports import Delete, Json, Op, Put
@@ -118,22 +118,12 @@ class CardService:
         card.rank = await self._rank(card, request)
         card.column_id = target.id
         card.updated_at = iso(self._store.clock.now())
-        event_id = ids.sortable()
-        delivery: Json | None = None
-        if target.kind == "start" and origin != target.id:
+        starts = target.kind == "start" and origin != target.id
+        if starts:
             await self._access.require(principal, board.team_id, Action.START_AGENT)
             self._refuse_start(board, card, target)
-            delivery = self._delivery(board, card, event_id, principal.actor, origin)
         return await self._save(
-            board,
-            card,
-            etag,
-            "card.moved",
-            principal.actor,
-            changes=changes,
-            origin=origin,
-            event_id=event_id,
-            delivery=delivery,
+            board, card, etag, "card.moved", principal.actor, changes=changes, origin=origin, starts=starts
         )
 
     def _refuse_start(self, board: BoardRecord, card: CardRecord, target: Column) -> None:
@@ -143,16 +133,15 @@ class CardService:
         if card.run is not None and card.run.status not in RUN_OVER:
             raise Conflict("An agent is still working on this card. Stop its run first, or wait.")
 
-    def _delivery(self, board: BoardRecord, card: CardRecord, event_id: str, by: Actor, origin: str) -> Json:
+    def _delivery(self, board: BoardRecord, event: NewEvent) -> Json:
         agent = board.agent
         if agent is None:
             raise Conflict("This board has no agent.")
-        new = card_event("card.moved", board, card, by, origin=origin, event_id=event_id)
         return {
             "version": 1,
             "url": agent.webhook_url,
             "secret_name": agent.secret_name,
-            "event": self._store.envelope(new),
+            "event": self._store.envelope(event),
         }
 
     async def _rank(self, card: CardRecord, request: CardMove) -> str:
@@ -181,6 +170,7 @@ class CardService:
             card, etag, board = await self._allowed(principal, card_id, Action.EDIT_CARDS)
             if card.run is not None and card.run.status not in RUN_OVER:
                 raise Conflict("An agent is working on this card. Stop its run first.")
+            card.revision += 1
             event = card_event("card.deleted", board, card, principal.actor)
             ops = [Delete(card_key(card_id), etag), Put(f"trash/{card_id}", card.json_body(), "*")]
             await self._store.commit(Commit(card_partition(card_id), ops, [event]))
@@ -210,7 +200,6 @@ class CardService:
             body=request.body,
             created_at=iso(self._store.clock.now()),
         )
-        card.comment_count += 1
         await self._store.commit(comment_commit(board, card, etag, comment))
         return comment
 
@@ -255,15 +244,17 @@ class CardService:
         *,
         changes: list[str] | None = None,
         origin: str | None = None,
-        event_id: str | None = None,
-        delivery: Json | None = None,
+        starts: bool = False,
         extra: list[Delete] | None = None,
     ) -> Card:
-        event = card_event(kind, board, card, by, changes, origin, event_id)
+        """One commit; with `starts` it also sends the webhook that starts an agent."""
+        card.revision += 1
+        event = card_event(kind, board, card, by, changes, origin, ids.sortable())
         put = Put(card_key(card.id), card.json_body(), etag)
         ops: list[Op] = [put, *(extra or [])]
         commit = Commit(card_partition(card.id), ops, [event])
-        if delivery is not None:
+        if starts:
+            delivery = self._delivery(board, event)
             ops.append(deliveries.kept(self._store, delivery))
             message = Message(deliveries.QUEUE, delivery)
             commit = replace(commit, messages=[message], watch=[deliveries.reference(delivery["event"])])

@@ -36,7 +36,15 @@ def card_event(
 
 def comment_commit(board: BoardRecord, card: CardRecord, etag: str, comment: Comment) -> Commit:
     """The commit that adds a comment and counts it on its card."""
-    data = CommentData(team_id=board.team_id, board_id=board.id, card_id=card.id, comment=comment)
+    card.comment_count += 1
+    card.revision += 1
+    data = CommentData(
+        team_id=board.team_id,
+        board_id=board.id,
+        card_id=card.id,
+        comment=comment,
+        comment_count=card.comment_count,
+    )
     event = NewEvent("comment.created", f"board/{board.id}", data, (team_group(board.team_id),))
     ops = [
         Put(card_key(card.id), card.json_body(), etag),

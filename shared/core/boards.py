@@ -83,6 +83,8 @@ class CardRecord(Resource):
     created_at: str
     created_by: str
     updated_at: str
+    revision: int = 0
+    """Events of a card that two processes send may come in another order than they were made."""
 
     def summary(self, etag: str) -> CardSummary:
         return CardSummary(

@@ -75,6 +75,7 @@ class CommentData(Resource):
     board_id: str
     card_id: str
     comment: Comment
+    comment_count: int = Field(0, description="How many the card has with this one")
 
 
 class BoardData(Resource):

@@ -193,6 +193,7 @@ class CardSummary(Resource):
     run: RunBadge | None = None
     etag: str = ""
     updated_at: str
+    revision: int = Field(0, description="Counts the changes: of two states of a card the later one has more")
 
 
 class Comment(Resource):

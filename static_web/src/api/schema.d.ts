@@ -1382,6 +1382,12 @@ export interface components {
             etag: string;
             /** Updated At */
             updated_at: string;
+            /**
+             * Revision
+             * @description Counts the changes: of two states of a card the later one has more
+             * @default 0
+             */
+            revision: number;
             /** Board Id */
             board_id: string;
             /** Body */
@@ -1535,6 +1541,12 @@ export interface components {
             etag: string;
             /** Updated At */
             updated_at: string;
+            /**
+             * Revision
+             * @description Counts the changes: of two states of a card the later one has more
+             * @default 0
+             */
+            revision: number;
         };
         /** ChecklistItem */
         ChecklistItem: {
@@ -1600,6 +1612,12 @@ export interface components {
             /** Card Id */
             card_id: string;
             comment: components["schemas"]["Comment"];
+            /**
+             * Comment Count
+             * @description How many the card has with this one
+             * @default 0
+             */
+            comment_count: number;
         };
         /** CommentEvent */
         CommentEvent: {

@@ -1,5 +1,5 @@
 import { QueryClient } from "@tanstack/react-query";
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 
 import { keys } from "@/api/keys";
 import type { PlatformEvent } from "@/api/types";
@@ -47,6 +47,44 @@ describe("CacheStore", () => {
     const result = { pull_request: { number: 2, state: "open" } };
     store.spread(event("agent.completed", { board_id: "board_1", card_id: CARD, run: { ...run, status: "succeeded", result } }));
     expect(cache.getQueryData(keys.card(CARD))).toMatchObject({ run: { id: "run_2", pull_request: "open" } });
+  });
+
+  describe("with a board", () => {
+    const key = keys.board("board_1");
+    const summary = (id: string, revision: number) => ({ id, revision, rank: "1", labels: [], comment_count: 0 });
+    const told = (type: string, sequence: number, id: string, revision: number) => ({
+      ...event(type, { card: summary(id, revision), changes: [] }),
+      sequence,
+    });
+
+    function shown() {
+      const cache = new QueryClient();
+      const queryFn = vi.fn(() => new Promise<never>(() => undefined));
+      cache.setQueryDefaults(key, { queryFn });
+      cache.setQueryData(key, { board: { sequence: 1, labels: [] }, cards: [summary(CARD, 1)] });
+      return { cache, queryFn, store: new CacheStore(cache) };
+    }
+
+    it("reads it anew when a change of a card is told that it does not have, and only then", () => {
+      const { cache, queryFn, store } = shown();
+      store.apply(told("card.moved", 2, CARD, 2));
+      expect(queryFn).not.toHaveBeenCalled();
+      store.apply(told("card.moved", 3, "card_2", 2));
+      expect(cache.getQueryData(key)).toMatchObject({ board: { sequence: 3 }, cards: [{ id: CARD, revision: 2 }] });
+      expect(queryFn).toHaveBeenCalledTimes(1);
+      store.apply(told("card.moved", 3, "card_2", 2));
+      expect(queryFn).toHaveBeenCalledTimes(1);
+    });
+
+    it("does not bring back a deleted card whose creation is told late, but one that was restored", () => {
+      const { cache, store } = shown();
+      const cards = () => cache.getQueryData<{ cards: { id: string }[] }>(key)?.cards.map(({ id }) => id);
+      store.apply(told("card.deleted", 2, "card_2", 2));
+      store.apply(told("card.created", 3, "card_2", 1));
+      expect(cards()).toEqual([CARD]);
+      store.apply(told("card.created", 4, "card_2", 3));
+      expect(cards()).toEqual([CARD, "card_2"]);
+    });
   });
 
   it("drops a deleted workspace from the lists, and remembers its name for whoever looks at its board", () => {

@@ -5,10 +5,13 @@ import { isKnown, type KnownEvent } from "@/api/events";
 import { keys } from "@/api/keys";
 import type { BoardView, Card, Comment, Page, PlatformEvent, Run, Task } from "@/api/types";
 
-import { applyRun, applyToBoard, applyToRun, applyToRunLog, applyToTask, badge, type RunLog } from "./apply";
+import { applyRun, applyToBoard, applyToRun, applyToRunLog, applyToTask, badge, hasCard, type RunLog } from "./apply";
 import type { SubjectStore } from "./feed";
 
 export class CacheStore implements SubjectStore {
+  /** Revisions of cards at their deletion, for what is told late. */
+  private readonly gone = new Map<string, number>();
+
   constructor(private readonly cache: QueryClient) {}
 
   cursor(subject: string): number | null {
@@ -23,7 +26,7 @@ export class CacheStore implements SubjectStore {
 
   apply(event: PlatformEvent): void {
     const [kind, id] = split(event.subject);
-    if (kind === "board") this.change<BoardView>(keys.board(id), (view) => applyToBoard(view, event));
+    if (kind === "board") this.applyToBoard(id, event);
     if (kind === "task") this.change<Task>(keys.task(id), (task) => applyToTask(task, event));
     if (kind === "run") {
       this.change<Run>(keys.run(id), (run) => applyToRun(run, event));
@@ -98,6 +101,16 @@ export class CacheStore implements SubjectStore {
     void this.cache.invalidateQueries({ queryKey: keys.board(boardId) });
   }
 
+  private applyToBoard(boardId: string, event: PlatformEvent): void {
+    const view = this.cache.getQueryData<BoardView>(keys.board(boardId));
+    if (view === undefined || event.sequence <= view.board.sequence) return;
+    if (isKnown(event) && event.type === "card.deleted") this.gone.set(event.data.card.id, event.data.card.revision);
+    this.change<BoardView>(keys.board(boardId), () => applyToBoard(view, event, this.gone));
+    if (isOfUnknownCard(view, event)) {
+      void this.cache.invalidateQueries({ queryKey: keys.board(boardId), refetchType: "all" });
+    }
+  }
+
   private refreshCard(id: string): void {
     void this.cache.invalidateQueries({ queryKey: keys.card(id) });
     void this.cache.invalidateQueries({ queryKey: keys.history(id) });
@@ -142,6 +155,12 @@ export function withComment(page: Page<Comment>, comment: Comment): Page<Comment
 export function withRun(page: Page<Run>, run: Run): Page<Run> {
   const others = page.items.filter((known) => known.id !== run.id);
   return { items: [run, ...others].sort((one, other) => other.created_at.localeCompare(one.created_at)) };
+}
+
+/** A change of a card that is not there: it was deleted since, or its creation is still to be told. */
+function isOfUnknownCard(view: BoardView, event: PlatformEvent): boolean {
+  if (!isKnown(event) || (event.type !== "card.updated" && event.type !== "card.moved")) return false;
+  return !hasCard(view, event.data.card.id);
 }
 
 export function eventsPath(subject: string): string {

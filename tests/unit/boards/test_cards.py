@@ -181,9 +181,9 @@ class TestMove:
 
     async def test_it_is_one_event_that_tells_from_where(self, desk: Desk) -> None:
         card = await desk.card()
-        before = len(await desk.world.subject(f"board/{desk.board}"))
+        before = len(await desk.events())
         await move(desk, card, "ready")
-        (event,) = (await desk.world.subject(f"board/{desk.board}"))[before:]
+        (event,) = (await desk.events())[before:]
         assert (event["type"], event["data"]["from_column"]) == ("card.moved", "backlog")
 
     async def test_equal_ranks_of_simultaneous_moves_leave_room(self, desk: Desk) -> None:
@@ -373,6 +373,26 @@ class TestComments:
         )
         assert len(await desk.world.platform.cards.comments(desk.ada, card.id)) == 5
         assert (await desk.world.platform.cards.get(desk.ada, card.id)).comment_count == 5
+
+
+class TestRevision:
+    async def test_each_state_of_a_card_has_more_than_the_one_before(self, desk: Desk) -> None:
+        cards = desk.world.platform.cards
+        card = await desk.card("one")
+        states = [card, await desk.change(card, title="two"), await move(desk, card, "ready")]
+        await cards.comment(desk.ada, card.id, NewComment(body="x"))
+        states.append(await cards.get(desk.ada, card.id))
+        await cards.delete(desk.ada, card.id)
+        states.append(await cards.restore(desk.ada, card.id))
+        assert [state.revision for state in states] == [1, 2, 3, 4, 6]
+        told = [event["data"]["card"]["revision"] for event in await desk.events() if "card" in event["data"]]
+        assert told == [1, 2, 3, 5, 6]
+
+    async def test_a_comment_is_told_with_how_many_there_are(self, desk: Desk) -> None:
+        card = await desk.card("one")
+        for _ in range(2):
+            await desk.world.platform.cards.comment(desk.ada, card.id, NewComment(body="x"))
+        assert (await desk.last_event())["data"]["comment_count"] == 2
 
 
 class TestHistory:

@@ -3,15 +3,15 @@ import { queryOptions } from "@tanstack/react-query";
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
 import type { BoardView, CardSummary, Column, ColumnKind, Page } from "@/api/types";
-import { newest } from "@/realtime/apply";
+import { snapshot } from "@/realtime/apply";
 
 export const boardQuery = (id: string) =>
   queryOptions({
     queryKey: keys.board(id),
-    queryFn: async ({ client }) =>
-      newest(
-        client.getQueryData<BoardView>(keys.board(id)),
-        await api.get<BoardView>(`/boards/${id}`),
+    queryFn: ({ client }) =>
+      snapshot(
+        () => api.get<BoardView>(`/boards/${id}`),
+        () => client.getQueryData<BoardView>(keys.board(id)),
         ({ board }) => board.sequence,
       ),
   });

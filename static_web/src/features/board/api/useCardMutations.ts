@@ -72,7 +72,7 @@ export function useDeleteCard(boardId: string) {
 }
 
 export function showCard(cache: QueryClient, card: Card): void {
-  cache.setQueryData(cardQuery(card.id).queryKey, card);
+  cache.setQueryData(cardQuery(card.id).queryKey, (known) => (known && known.revision > card.revision ? known : card));
   changeBoard(cache, card.board_id, (view) => ({ ...view, cards: placeByRank(view.cards, summaryOf(card)) }));
 }
 

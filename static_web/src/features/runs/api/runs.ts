@@ -4,13 +4,17 @@ import { api } from "@/api/client";
 import { parseEvent } from "@/api/events";
 import { keys } from "@/api/keys";
 import type { Diff, Page, Run, RunStatus } from "@/api/types";
-import { newest, type RunLog } from "@/realtime/apply";
+import { newest, snapshot, type RunLog } from "@/realtime/apply";
 
 export const runQuery = (id: string) =>
   queryOptions({
     queryKey: keys.run(id),
-    queryFn: async ({ client }) =>
-      newest(client.getQueryData<Run>(keys.run(id)), await api.get<Run>(`/runs/${id}`), (run) => run.sequence),
+    queryFn: ({ client }) =>
+      snapshot(
+        () => api.get<Run>(`/runs/${id}`),
+        () => client.getQueryData<Run>(keys.run(id)),
+        (run) => run.sequence,
+      ),
   });
 
 /** The whole log, read in pages. */

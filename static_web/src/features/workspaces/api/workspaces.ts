@@ -3,7 +3,7 @@ import { queryOptions } from "@tanstack/react-query";
 import { api } from "@/api/client";
 import { keys } from "@/api/keys";
 import type { Page, StartedTask, StartedWorkspace, Task, TaskStatus, Workspace } from "@/api/types";
-import { newest } from "@/realtime/apply";
+import { snapshot } from "@/realtime/apply";
 
 export const workspacesQuery = queryOptions({
   queryKey: keys.workspaces,
@@ -19,8 +19,12 @@ export const createWorkspace = (body: { name: string; import_url: string | null 
 export const taskQuery = (id: string) =>
   queryOptions({
     queryKey: keys.task(id),
-    queryFn: async ({ client }) =>
-      newest(client.getQueryData<Task>(keys.task(id)), await api.get<Task>(`/tasks/${id}`), (task) => task.sequence),
+    queryFn: ({ client }) =>
+      snapshot(
+        () => api.get<Task>(`/tasks/${id}`),
+        () => client.getQueryData<Task>(keys.task(id)),
+        (task) => task.sequence,
+      ),
     // The feed follows a task by its events; this covers a task that has none yet.
     refetchInterval: ({ state }) => (state.data?.status === "pending" ? 2_000 : false),
   });

@@ -173,7 +173,7 @@ class CardService:
             card.revision += 1
             event = card_event("card.deleted", board, card, principal.actor)
             ops = [Delete(card_key(card_id), etag), Put(f"trash/{card_id}", card.json_body(), "*")]
-            await self._store.commit(Commit(card_partition(card_id), ops, [event]))
+            await self._store.commit(Commit(card_partition(card_id), ops, [event], events_soon=True))
 
         await retry_stale(attempt)
 
@@ -213,6 +213,7 @@ class CardService:
         names = {column.id: column.name for column in board.columns}
         entries: list[HistoryEntry] = []
         after = 0
+        await self._store.told(card_partition(card_id))
         while page := await self._store.events.read(f"board/{board.id}", after, 1000):
             entries += [entry for event in page if (entry := _entry(event, card_id, names))]
             after = page[-1]["sequence"]
@@ -252,7 +253,7 @@ class CardService:
         event = card_event(kind, board, card, by, changes, origin, ids.sortable())
         put = Put(card_key(card.id), card.json_body(), etag)
         ops: list[Op] = [put, *(extra or [])]
-        commit = Commit(card_partition(card.id), ops, [event])
+        commit = Commit(card_partition(card.id), ops, [event], events_soon=True)
         if starts:
             delivery = self._delivery(board, event)
             ops.append(deliveries.kept(self._store, delivery))

@@ -51,6 +51,7 @@ class BoardService:
         board, _ = await self._boards.board(ids.board_scope(board_id))
         await self._access.require(principal, board.team_id, Action.READ)
         subject = f"board/{board_id}"
+        await self._store.told(board_partition(ids.board_scope(board_id)))
         items = [parse(event) for event in await self._store.events.read(subject, after, limit)]
         return EventPage(items=items, last=await self._store.events.last(subject))
 

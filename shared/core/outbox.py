@@ -34,6 +34,8 @@ _FILED_SECONDS = 20
 _SETTLE_SECONDS = 60
 """A ticket without an outbox is dropped only after this: a commit may still be under way."""
 _REMEMBERED = 1_000
+_MOST_UNTOLD = 100
+"""Commits of a partition that did not wait: with more to send, or while sending fails, they do."""
 
 type Deliver = Callable[[list[list[Json]]], Awaitable[list[Exception | None]]]
 """Sends the rows of several commits of one partition, oldest first; answers for each commit why it could not."""
@@ -59,11 +61,16 @@ class Outbox:
         """Names of batches that this process is about to commit, send or remove: nobody else here sends them."""
         self._failed: set[str] = set()
         """Names of batches that this process could not send."""
+        self._untold: dict[str, list[asyncio.Future[bool]]] = {}
+        """By partition, flushes that nobody waits for, oldest first."""
         self._flushing = Groups[Batch, bool](self._flush)
         self._cleaning = Groups[Batch, None](self._clean, linger=_LINGER_SECONDS)
 
-    async def commit(self, partition: str, ops: Sequence[Op], rows: list[Json]) -> dict[str, str]:
-        """Commits and sends. Raises Exists or Stale, and then nothing at all has happened."""
+    async def commit(self, partition: str, ops: Sequence[Op], rows: list[Json], wait: bool = True) -> dict[str, str]:
+        """Commits and sends, or without `wait` begins to. Raises Exists or Stale, and then nothing has happened.
+
+        One that could not be sent is no error: the sweeper goes on.
+        """
         await self._file(partition)
         batch, puts = self._batch(ids.sortable(), rows)
         try:
@@ -71,8 +78,25 @@ class Outbox:
         except BaseException:
             self._held.discard(batch.name)
             raise
-        await asyncio.shield(self._flushing.post(partition, batch))
+        flush, untold = self._flushing.post(partition, batch), self._untold.get(partition, [])
+        if wait or partition not in self._in_step or len(untold) >= _MOST_UNTOLD:
+            await asyncio.shield(flush)
+        else:
+            self._untold[partition] = [*untold, flush]
+            flush.add_done_callback(lambda _: self._forget_untold(partition, flush))
         return etags
+
+    async def told(self, partition: str) -> None:
+        """Waits until what commits to `partition` did not wait for is sent, or given up."""
+        if untold := self._untold.get(partition):
+            await asyncio.wait([untold[-1]], timeout=_FLUSH_SECONDS)
+
+    def _forget_untold(self, partition: str, flush: asyncio.Future[bool]) -> None:
+        self._untold[partition].remove(flush)
+        if not self._untold[partition]:
+            del self._untold[partition]
+        if not flush.cancelled() and (error := flush.exception()):  # who waits is told by the error itself
+            log.warning("outbox.unexpected_error", partition=partition, reason=repr(error))
 
     async def follow(self, partition: str, ops: Sequence[Op], name: str, rows: list[Json]) -> None:
         """A commit that only creates, made once however often it is tried. Raises what keeps it from being sent."""
@@ -137,6 +161,10 @@ class Outbox:
         except (TimeoutError, PlatformError) as error:
             reason = str(error) or f"it takes longer than {_FLUSH_SECONDS} s"
             errors = [Unavailable(reason)] * len(due)
+        except BaseException as error:
+            for batch in due:  # or they would be held until this process ends
+                self._settle(partition, batch, error)
+            raise
         for remembered in (self._in_step, self._failed):  # the sweeper has sent them meanwhile, or will
             if len(remembered) >= _REMEMBERED:
                 remembered.clear()
@@ -146,7 +174,7 @@ class Outbox:
         refused = {batch.name for batch, error in zip(due, errors, strict=True) if error}
         return [batch.name not in refused for batch in batches]
 
-    def _settle(self, partition: str, batch: Batch, error: Exception | None) -> None:
+    def _settle(self, partition: str, batch: Batch, error: BaseException | None) -> None:
         if error is None:
             self._failed.discard(batch.name)
             self._cleaning.tell(partition, batch)
@@ -154,7 +182,7 @@ class Outbox:
             self._in_step.discard(partition)
             self._held.discard(batch.name)
             self._failed.add(batch.name)
-            log.warning("outbox.flush_postponed", partition=partition, reason=str(error))
+            log.warning("outbox.flush_postponed", partition=partition, reason=str(error) or type(error).__name__)
 
     def _left(self, docs: list[Doc], seconds: float, also: Set[str] = frozenset()) -> list[Batch]:
         """Batches older than this, or named in `also`, that nobody here is sending: from now on, whoever asked is."""

@@ -55,6 +55,8 @@ class Commit:
     memberships: Sequence[Membership] = ()
     watch: Sequence[str] = field(default=())
     """Open work (`task/<id>`, `run/<id>`) that this commit begins: filed before it, for the watchdog."""
+    events_soon: bool = False
+    """Whoever commits does not wait for its events, if nothing else must be sent."""
 
 
 class Store:
@@ -72,7 +74,9 @@ class Store:
         self._publishing = Groups[Json, None](self._publish)
 
     async def commit(self, change: Commit) -> dict[str, str]:
-        """Commits and sends what belongs to it. Raises Exists or Stale, and then nothing at all has happened.
+        """Commits and sends what belongs to it, `events_soon` a moment later.
+
+        Raises Exists or Stale, and then nothing at all has happened.
 
         Commits of a partition by one process are sent in the order they were made.
         """
@@ -81,7 +85,12 @@ class Store:
         rows = self._rows(change)
         if not rows:
             return await self.documents.commit(change.partition, change.ops)
-        return await self._outbox.commit(change.partition, change.ops, rows)
+        wait = not change.events_soon or len(rows) > len(change.events)
+        return await self._outbox.commit(change.partition, change.ops, rows, wait)
+
+    async def told(self, partition: str) -> None:
+        """Waits for events of this process's commits that did not wait for them."""
+        await self._outbox.told(partition)
 
     async def sweep(self) -> int:
         """Send what commits could not; returns how many rows. Called by a timer."""

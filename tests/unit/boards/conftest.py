@@ -5,6 +5,7 @@ import pytest
 from shared.boards.models import BoardPage, Card, CardChange, NewCard
 from shared.core.access import Principal
 from shared.core.permissions import Role
+from shared.core.ports import Json
 from tests.unit.world import World
 
 
@@ -34,8 +35,12 @@ class Desk:
         request = CardChange.model_validate(fields)
         return await self.world.platform.cards.update(self.ada, card.id, request, if_match)
 
-    async def last_event(self) -> dict[str, object]:
-        return (await self.world.subject(f"board/{self.board}"))[-1]
+    async def events(self) -> list[Json]:
+        page = await self.world.platform.boards.events(self.ada, self.board, 0, 1000)
+        return [event.model_dump(mode="json") for event in page.items]
+
+    async def last_event(self) -> Json:
+        return (await self.events())[-1]
 
 
 @pytest.fixture

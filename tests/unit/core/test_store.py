@@ -1,4 +1,5 @@
 import asyncio
+from collections.abc import Sequence
 
 import orjson
 import pytest
@@ -8,7 +9,9 @@ from shared.core.errors import Conflict, Exists, Stale, Unavailable
 from shared.core.events import NewEvent, ProvisionedData
 from shared.core.ports import Delete, Json, Put
 from shared.core.store import Commit, Membership, Message, retry_stale
+from tests.fakes import FakeEventLog
 from tests.unit.world import StoreWorld
+from tests.waiting import until
 
 TEAM = "t0123456789"
 PARTITION = f"portal/team/{TEAM}"
@@ -122,6 +125,133 @@ class TestCommit:
         for n in range(2):
             await world.store.commit(Commit(PARTITION, [Put(f"doc{n}", {})], [provisioned(id="once")]))
         assert len(await world.subject(SUBJECT)) == 1
+
+
+class Gate(asyncio.Event):
+    """What waits until it is set, and how often somebody came."""
+
+    came = 0
+
+    async def passed(self) -> None:
+        self.came += 1
+        await self.wait()
+
+
+class TestEventsSoon:
+    """A change that is answered before its events are kept."""
+
+    def renamed(self, name: str, *messages: Message) -> Commit:
+        puts = [Put("team", {"name": name}, "*")]
+        return Commit(PARTITION, puts, [provisioned(name)], messages, events_soon=True)
+
+    async def told(self, world: StoreWorld) -> list[str]:
+        return [event["data"]["name"] for event in await world.subject(SUBJECT)]
+
+    @pytest.fixture
+    async def kept(self, world: StoreWorld) -> Gate:
+        """Events are kept while it is set. The partition is in step."""
+        append, gate = world.events.append, Gate()
+
+        async def wait(subject: str, events: Sequence[Json]) -> list[int]:
+            await gate.passed()
+            return await append(subject, events)
+
+        await world.store.commit(self.renamed("zeroth"))
+        world.events.append = wait  # type: ignore[method-assign]
+        return gate
+
+    async def test_waits_for_the_disk_alone(self, world: StoreWorld, kept: Gate) -> None:
+        async with asyncio.timeout(2):
+            etags = await world.store.commit(self.renamed("first"))
+        doc = await world.documents.get(PARTITION, "team")
+        assert doc is not None
+        assert (etags["team"], await self.told(world)) == (doc.etag, ["zeroth"])
+        assert world.rows(PARTITION, "outbox/")
+        asyncio.get_running_loop().call_later(0.01, kept.set)
+        await world.store.told(PARTITION)
+        assert await self.told(world) == ["zeroth", "first"]
+        await world.store.idle()
+        assert world.realtime.messages(f"team.{TEAM}") == await world.subject(SUBJECT)
+        assert world.rows(PARTITION) == ["team"]
+
+    async def test_whoever_asks_waits_for_what_came_before_alone(self, world: StoreWorld, kept: Gate) -> None:
+        for name in ("first", "second"):
+            await world.store.commit(self.renamed(name))
+        asyncio.get_running_loop().call_later(0.01, kept.set)
+        await world.store.told(PARTITION)
+        assert await self.told(world) == ["zeroth", "first", "second"]
+        kept.clear()
+        async with asyncio.timeout(2):
+            await world.store.told(PARTITION)
+
+    async def test_nobody_waits_long_for_events_that_hang(
+        self, world: StoreWorld, kept: Gate, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("shared.core.outbox._FLUSH_SECONDS", 0.05)
+        await world.store.commit(self.renamed("first"))
+        async with asyncio.timeout(2):
+            await world.store.told(PARTITION)
+        assert await self.told(world) == ["zeroth"]
+        kept.set()
+
+    async def test_a_message_that_starts_something_is_waited_for(self, world: StoreWorld) -> None:
+        await world.store.commit(self.renamed("zeroth"))
+        await world.store.commit(self.renamed("first", Message("webhooks", {"n": 1})))
+        assert world.queues.bodies("webhooks") == [{"n": 1}]
+
+    async def test_with_much_to_tell_changes_wait_again(self, world: StoreWorld, kept: Gate) -> None:
+        changes = [asyncio.create_task(world.store.commit(self.renamed(f"{n}"))) for n in range(150)]
+        await until(lambda: sum(change.done() for change in changes) >= 100)
+        _, waiting = await asyncio.wait(changes, timeout=0.05)
+        assert len(waiting) == 50
+        kept.set()
+        await asyncio.gather(*changes)
+        assert len(await self.told(world)) == 151
+
+    async def test_while_events_cannot_be_kept_changes_wait(self, world: StoreWorld) -> None:
+        append, asked = world.events.append, 0
+
+        async def no_room(*_: object) -> list[int]:
+            nonlocal asked
+            asked += 1
+            raise Unavailable("disk full")
+
+        world.events.append = no_room  # type: ignore[method-assign]
+        for n in range(3):
+            await world.store.commit(self.renamed(f"{n}"))
+            assert asked == n + 1
+        world.events.append = append  # type: ignore[method-assign]
+        await world.store.commit(self.renamed("last"))
+        assert await self.told(world) == ["0", "1", "2", "last"]
+
+    async def test_an_error_that_nobody_expected_loses_nothing(
+        self, world: StoreWorld, kept: Gate, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        kept.set()
+        append = world.events.append
+
+        async def broken(*_: object) -> list[int]:
+            raise RuntimeError("a bug")
+
+        world.events.append = broken  # type: ignore[method-assign]
+        await world.store.commit(self.renamed("first"))
+        await world.store.told(PARTITION)
+        assert [(record.message, record.exc_info) for record in caplog.records][-1] == ("outbox.unexpected_error", None)
+        world.events.append = append  # type: ignore[method-assign]
+        world.clock.advance(6)
+        assert await world.store.sweep() == 1
+        assert await self.told(world) == ["zeroth", "first"]
+
+    async def test_what_a_dead_process_did_not_tell_the_sweeper_does(self, world: StoreWorld, kept: Gate) -> None:
+        await world.store.commit(self.renamed("first"))
+        await until(lambda: kept.came)
+        world.events.append = FakeEventLog.append.__get__(world.events)  # type: ignore[method-assign]
+        world.clock.advance(6)
+        assert await world.another_store().sweep() > 0
+        assert await self.told(world) == ["zeroth", "first"]
+        kept.set()
+        await world.store.idle()
+        assert await self.told(world) == ["zeroth", "first"]
 
 
 class TestQueuesDown:

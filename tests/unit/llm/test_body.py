@@ -2,7 +2,7 @@ from typing import Any
 
 import orjson
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.core.errors import BadRequest
@@ -24,7 +24,6 @@ class TestWithModel:
     def test_a_field_given_twice_changes_twice(self):
         assert with_model(b'{"model":"a","model":"b"}', "c") == b'{"model":"c","model":"c"}'
 
-    @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
     @given(body=BODIES, pretty=st.booleans(), model=st.text(min_size=1))
     def test_only_the_model_is_another(self, body: dict[str, Any], pretty: bool, model: str):
         text = orjson.dumps(body, option=orjson.OPT_INDENT_2 if pretty else 0)

@@ -161,7 +161,7 @@ class TestRetries:
 
 
 class TestWeights:
-    @settings(deadline=None, max_examples=10)
+    @settings(max_examples=10)
     @given(weights=st.lists(st.integers(0, 5), min_size=3, max_size=3).filter(any))
     def test_calls_are_shared_by_weight_and_never_reach_one_without(self, weights: list[int]):
         drawn = asyncio.run(_drawn(weights))
@@ -291,7 +291,6 @@ class TestCircuit:
         assert (await stage.ask())[0] == "b"
         assert stage.asked == "a3 b4"
 
-    @settings(deadline=None)
     @given(calls=st.lists(st.tuples(st.booleans(), st.floats(0, 40)), max_size=60), most=st.integers(1, 4))
     def test_it_is_open_just_when_the_last_calls_failed(self, calls: list[tuple[bool, float]], most: int):
         """Against a model in words: so many failures in a row shut it for 30 seconds from the last of them."""

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Literal, get_args
 
 import orjson
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.core.errors import Conflict, Unavailable
@@ -265,7 +265,7 @@ events = st.builds(
     st.fixed_dictionaries({act: troubles for name in NAMES for act in (name, f"-{name}")}),
     st.lists(events, max_size=14),
 )
-@settings(max_examples=250, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=250, derandomize=True)
 def test_a_task_ends_as_the_state_machine_says(script: dict[str, list[Trouble]], happening: list[Event]) -> None:
     async def play() -> None:
         schedule = Schedule()

@@ -85,7 +85,10 @@ export function placeByRank(cards: CardSummary[], card: CardSummary): CardSummar
   return next === -1 ? [...others, card] : others.toSpliced(next, 0, card);
 }
 
-/** The state as fetched: anew, when events have meanwhile taken what is known further. */
+/**
+ * The state as fetched: anew, when events have meanwhile taken what is known further. While they keep coming, the next
+ * one shows what the last fetch lacks.
+ */
 export async function snapshot<State>(
   fetch: () => Promise<State>,
   known: () => State | undefined,
@@ -93,8 +96,8 @@ export async function snapshot<State>(
   tries = 3,
 ): Promise<State> {
   const fetched = await fetch();
-  const best = newest(known(), fetched, sequence);
-  return best === fetched || tries === 1 ? best : snapshot(fetch, known, sequence, tries - 1);
+  const inStep = newest(known(), fetched, sequence) === fetched;
+  return inStep || tries === 1 ? fetched : snapshot(fetch, known, sequence, tries - 1);
 }
 
 /** A snapshot never replaces a state that events have already taken further. */

@@ -48,10 +48,10 @@ class BoardService:
         return BoardPage(shown, [line.summary if line.column_id in columns else _placed(board, line) for line in lines])
 
     async def events(self, principal: Principal, board_id: str, after: int, limit: int) -> EventPage:
-        board, _ = await self._boards.board(ids.board_scope(board_id))
+        scope, subject = ids.board_scope(board_id), f"board/{board_id}"
+        board, _ = await self._boards.board(scope)
         await self._access.require(principal, board.team_id, Action.READ)
-        subject = f"board/{board_id}"
-        await self._store.told(board_partition(ids.board_scope(board_id)))
+        await self._store.told(board_partition(scope))
         items = [parse(event) for event in await self._store.events.read(subject, after, limit)]
         return EventPage(items=items, last=await self._store.events.last(subject))
 

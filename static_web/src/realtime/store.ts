@@ -105,7 +105,7 @@ export class CacheStore implements SubjectStore {
     const view = this.cache.getQueryData<BoardView>(keys.board(boardId));
     if (view === undefined || event.sequence <= view.board.sequence) return;
     if (isKnown(event) && event.type === "card.deleted") this.gone.set(event.data.card.id, event.data.card.revision);
-    this.change<BoardView>(keys.board(boardId), () => applyToBoard(view, event, this.gone));
+    this.cache.setQueryData(keys.board(boardId), applyToBoard(view, event, this.gone));
     if (isOfUnknownCard(view, event)) {
       void this.cache.invalidateQueries({ queryKey: keys.board(boardId), refetchType: "all" });
     }

@@ -82,8 +82,8 @@ class TestPullRequest:
     async def test_is_shown_with_the_card_in_review(self, ada: Person, opened: tuple[Json, Json]):
         async def handed_back() -> Json | None:
             events = await events_of(ada, f"boards/{opened[1]['board_id']}")
-            cards = [event["data"]["card"] for event in events if event["type"] == "card.moved"]
-            return next((card for card in cards if card["column_id"] == "review"), None)
+            card = next(event["data"]["card"] for event in reversed(events) if event["type"] == "card.moved")
+            return card if card["column_id"] == "review" else None
 
         assert (await until(handed_back, within=10))["run"]["pull_request"] == "open"
 

@@ -1,5 +1,7 @@
 """Serves one ASGI application from streaming HTTP functions."""
 
+import sys
+
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -25,10 +27,25 @@ class AsgiResponse(Response):
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._app(_connection(scope), receive, send)
+        try:
+            await self._app(_connection(scope), receive, send)
+        finally:
+            _forget(scope)
 
 
 def _connection(scope: Scope) -> Scope:
     kept = {key: value for key, value in scope.items() if key in _CONNECTION_KEYS}
     kept["headers"] = [pair for pair in scope["headers"] if pair[0].lower() != _INVOCATION_HEADER]
     return kept
+
+
+def _forget(scope: Scope) -> None:
+    """Releases what Microsoft's worker keeps of this invocation, two events, which it needs no more.
+
+    azure-functions-runtime 1.3.0 takes nothing out of that dictionary itself: a process grew by 2 KB with each request.
+    """
+    worker = sys.modules.get("azure_functions_runtime.http_v2")
+    kept = getattr(getattr(worker, "http_coordinator", None), "_context_references", None)
+    if isinstance(kept, dict):
+        invocation = next((value for name, value in scope["headers"] if name.lower() == _INVOCATION_HEADER), b"")
+        kept.pop(invocation.decode("latin-1"), None)

@@ -18,6 +18,7 @@ from typing import Any
 
 import azure_functions_runtime as worker
 import httpx
+from azure_functions_runtime.http_v2 import http_coordinator
 
 
 class Message(SimpleNamespace):
@@ -149,6 +150,7 @@ async def drive(app: Worker) -> dict[str, Any]:
         "queue": queued.result.status,
         "queue_failure": {"status": failed.result.status, "message": failed.result.exception.message},
         "timer": timer.result.status,
+        "kept": len(http_coordinator._context_references),
     }
 
 

@@ -153,6 +153,9 @@ class TestWorkerRunsASmallApp:
         }
         assert (driven["queue"], driven["timer"]) == (1, 1)
 
+    def test_nothing_is_kept_of_requests_that_are_over(self, driven: dict[str, Any]):
+        assert driven["kept"] == 0
+
     def test_failing_queue_function_is_reported_as_failed(self, driven: dict[str, Any]):
         assert driven["queue_failure"]["status"] == 0
         assert "broken" in driven["queue_failure"]["message"]

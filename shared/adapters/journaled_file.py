@@ -23,6 +23,7 @@ from tinydb.storages import Storage
 
 from shared.adapters.durable_files import locked, make_folder, replace_file, storage_errors, sync_folder, write_all
 from shared.core.errors import Exists, PlatformError, Stale
+from shared.core.packed import packed
 from shared.core.ports import ANY, Doc
 
 JOURNAL = ".journal"
@@ -259,7 +260,7 @@ class JournaledFile(Storage):
             for partition, changes in orjson.loads(payload):
                 listing = listings.get(partition) or listings.setdefault(partition, self.partition(partition).copy())
                 for id_, *rest in changes:
-                    listing.put(Doc(id_, orjson.dumps(rest[1]), rest[0])) if rest else listing.remove(id_)
+                    listing.put(Doc(id_, packed(rest[1]), rest[0])) if rest else listing.remove(id_)
             start += len(line)
             self._end += len(line)
         self._show(listings)
@@ -345,7 +346,7 @@ def _dump(tables: dict[str, Listing], generation: int | None = None) -> bytes:
 
 def _listing(rows: dict[str, Any]) -> Listing:
     ids = sorted(rows)
-    return Listing(ids, [Doc(id_, orjson.dumps(rows[id_]["body"]), rows[id_]["etag"]) for id_ in ids])
+    return Listing(ids, [Doc(id_, packed(rows[id_]["body"]), rows[id_]["etag"]) for id_ in ids])
 
 
 def _stamp(path: Path | str) -> Stamp | None:

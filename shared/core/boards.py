@@ -5,11 +5,11 @@ from itertools import compress, count
 from operator import attrgetter, is_not
 from typing import Any, Literal
 
-import orjson
 from pydantic import Field
 
 from shared.core import ids, rank
 from shared.core.errors import NotFound
+from shared.core.packed import packed
 from shared.core.ports import Doc, Documents
 from shared.core.resources import (
     CardSummary,
@@ -113,7 +113,7 @@ class CardLine:
         checklist = body.get("checklist", ())
         shown["checklist_done"], shown["checklist_total"] = sum(item["done"] for item in checklist), len(checklist)
         shown["etag"] = doc.etag
-        return cls(shown["id"], shown["column_id"], shown["rank"], tuple(shown["labels"]), orjson.dumps(shown))
+        return cls(shown["id"], shown["column_id"], shown["rank"], tuple(shown["labels"]), packed(shown))
 
 
 class Ends:

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-import orjson
-
 from shared.core.errors import TooLarge, Unavailable
 from shared.core.holds import NOT_COPIED, held
+from shared.core.packed import packed
 from shared.core.ports import ANY, Delete, Doc, Documents, Op, Put
 
 MOST_OPS = 100
@@ -23,7 +22,7 @@ def checked(ops: Sequence[Op]) -> list[bytes]:
         raise ValueError(f"a commit of {len(ops)} operations: at most {MOST_OPS} are allowed")
     if len({op.id for op in ops}) < len(ops) or not all(op.id for op in ops):
         raise ValueError("every operation of a commit needs an id of its own")
-    bodies = [orjson.dumps(op.body) if isinstance(op, Put) else b"" for op in ops]
+    bodies = [packed(op.body) if isinstance(op, Put) else b"" for op in ops]
     largest, size = max(map(len, bodies), default=0), sum(map(len, bodies))
     if largest > LARGEST_DOCUMENT:
         raise TooLarge(f"A document of {largest} bytes: at most {LARGEST_DOCUMENT} can be kept. Shorten it.")

@@ -22,7 +22,6 @@ _BUFFERED = 256 * 1024
 _READ_ANYWAY = 64 * 1024
 """Bytes of a request: of a longer one, a server that refuses it may have left the rest unread."""
 _SPACE_OR_CONTROL = re.compile(r"[\x00-\x20\x7f]")
-_LINE_BREAK = re.compile(r"[\x00\r\n]")
 
 
 class NotConnected(OSError):
@@ -85,9 +84,12 @@ class Origin:
         lines += [f"{name}: {value}" for name, value in headers]
         if body or method != "GET":
             lines.append(f"content-length: {len(body)}")
-        if _SPACE_OR_CONTROL.search(target) or any(_LINE_BREAK.search(line) for line in lines):
+        lines += "", ""
+        head = "\r\n".join(lines)
+        foreign = not head.count("\r") == head.count("\n") == len(lines) - 1 or "\0" in head
+        if foreign or _SPACE_OR_CONTROL.search(target):
             raise ValueError("A target or header of the request holds a line break.")
-        return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+        return head.encode("latin-1") + body
 
     async def _connect(self) -> _Connection:
         try:

@@ -101,13 +101,13 @@ def _written(op: Op) -> list[Any]:
                 _kept(hold),
                 [[rule.subject, rule.kind, rule.limit, rule.period] for rule in rules],
             ]
+        case Settle(hold, used, periods, record, estimated):
+            spent = [used.micro_usd, used.input_tokens, used.output_tokens]
+            return ["settle", *_hold(hold), record, spent, periods, estimated]
         case Renew(hold):
             return ["renew", *_hold(hold), _kept(hold)]
         case Withdraw(hold):
             return ["withdraw", *_hold(hold)]
-        case Settle(hold, used, periods, record, estimated):
-            spent = [used.micro_usd, used.input_tokens, used.output_tokens]
-            return ["settle", *_hold(hold), record, spent, periods, estimated]
         case Forget(ids):
             return ["forget", ids]
         case Seed(subject, spent, minute):

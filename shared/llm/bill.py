@@ -77,18 +77,19 @@ class Bill:
         amounts = Amounts(budget_micro_usd([most], self._date), estimate, streams=int(streamed))
         cost = amounts.micro_usd if price_of(most.model, self._date) else None
         tokens = {"input_tokens": estimate, "output_tokens": output, "cache_read_tokens": 0, "cache_write_tokens": 0}
-        record = self._about(amounts.micro_usd, cost, estimated=True) | tokens
+        record = self._about(amounts.micro_usd, cost, 0, estimated=True) | tokens
         return Hold(self.id, subjects_of(self.caller), amounts, orjson.dumps(record).decode())
 
     def _record(self) -> Json:
         shares = self.report.shares()
         cost = cost_micro_usd(shares, self._date)
         charged = self._charged(shares, cost) if self.due else 0
-        return self._about(charged, cost) | {
-            "input_tokens": sum(share.tokens.input for share in shares),
-            "output_tokens": sum(share.tokens.output for share in shares),
-            "cache_read_tokens": sum(share.tokens.cache_read for share in shares),
-            "cache_write_tokens": sum(share.tokens.cache_write for share in shares),
+        total = TokenCounts(*map(sum, zip(*(share.tokens for share in shares), strict=True)))
+        return self._about(charged, cost, self._elapsed()) | {
+            "input_tokens": total.input,
+            "output_tokens": total.output,
+            "cache_read_tokens": total.cache_read,
+            "cache_write_tokens": total.cache_write,
         }
 
     def _charged(self, shares: list[Share], cost: int | None) -> int:
@@ -100,8 +101,7 @@ class Bill:
             return cost
         return budget_micro_usd([*shares, *[self._prompt] * self.given_up], self._date)
 
-    def _about(self, charged: int, cost: int | None, *, estimated: bool = False) -> Json:
-        elapsed = self._elapsed()
+    def _about(self, charged: int, cost: int | None, elapsed: int, *, estimated: bool = False) -> Json:
         return {
             "id": self.id,
             "team_id": self.caller.team_id,

@@ -1,8 +1,7 @@
 """The few things the gateway reads of a request's body, and the one it may change."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,8 +19,7 @@ _DECODER = json.JSONDecoder()
 _BLANK = " \t\n\r"
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """`max_tokens` is the most that a service may give; 0 for nonsense, which is between the client and the service.
 
     `fast`, `us_only` and `web_searches`, of which it may make so many, cost more.

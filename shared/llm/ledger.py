@@ -17,8 +17,7 @@ MOST = 2**53
 PER_MINUTE: tuple[Kind, ...] = ("requests", "input_tokens", "output_tokens")
 
 
-@dataclass(frozen=True, slots=True)
-class Rule:
+class Rule(NamedTuple):
     """At most `limit` of `kind` for a subject: per minute, at a time (streams), or micro-USD in `period` (spend).
 
     A period is `total`, a month (YYYY-MM) or a day (YYYY-MM-DD).
@@ -55,8 +54,7 @@ class Hold:
     record: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Admit:
+class Admit(NamedTuple):
     """Hold when every rule allows it: all or nothing."""
 
     hold: Hold

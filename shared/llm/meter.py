@@ -42,7 +42,7 @@ class Report:
         """A whole message, or the head of a streamed one."""
         if isinstance(message, dict):
             self.model = str(message.get("model") or self.model)
-            self._add(message.get("usage"))
+            self._add(_fields(message.get("usage")))
 
     def delta(self, size: int) -> None:
         """A piece of content, whose event has so many bytes."""
@@ -87,8 +87,9 @@ class Report:
             case "message_start":
                 self.message(event.get("message"))
             case "message_delta":
-                self._add(event.get("usage"))
-                if _count(event.get("usage"), "output_tokens"):
+                usage = _fields(event.get("usage"))
+                self._add(usage)
+                if _count(usage, "output_tokens"):
                     self._deltas = self._deltas_size = 0
                     self._output_told = _output(self.shares())
             case "message_stop":
@@ -96,9 +97,8 @@ class Report:
             case _:
                 pass
 
-    def _add(self, usage: Any) -> None:
-        if isinstance(usage, dict):
-            self._usage |= {name: value for name, value in usage.items() if value is not None}
+    def _add(self, usage: Json) -> None:
+        self._usage |= {name: value for name, value in usage.items() if value is not None}
 
     def _share(self, model: str, usage: Json) -> Share:
         fast = self._usage.get("speed") == "fast"
@@ -157,10 +157,9 @@ def _decoder(encoding: str) -> Any:
 
 def _parsed(data: bytes) -> Json:
     try:
-        value = orjson.loads(data)
+        return _fields(orjson.loads(data))
     except orjson.JSONDecodeError:
         return {}
-    return value if isinstance(value, dict) else {}
 
 
 def _list(value: Any) -> list[Json]:
@@ -173,7 +172,7 @@ def _output(shares: list[Share]) -> int:
 
 def _tokens(usage: Json) -> TokenCounts:
     """Cache writes without a breakdown are the default kind, which lives five minutes."""
-    breakdown = usage.get("cache_creation") or {}
+    breakdown = _fields(usage.get("cache_creation"))
     hour = _count(breakdown, "ephemeral_1h_input_tokens")
     written = max(_count(usage, "cache_creation_input_tokens"), hour + _count(breakdown, "ephemeral_5m_input_tokens"))
     return TokenCounts(
@@ -182,10 +181,14 @@ def _tokens(usage: Json) -> TokenCounts:
         cache_read=_count(usage, "cache_read_input_tokens"),
         cache_write_5m=written - hour,
         cache_write_1h=hour,
-        web_searches=_count(usage.get("server_tool_use") or {}, "web_search_requests"),
+        web_searches=_count(_fields(usage.get("server_tool_use")), "web_search_requests"),
     )
 
 
-def _count(usage: Any, name: str) -> int:
-    value = usage.get(name) if isinstance(usage, dict) else None
+def _fields(value: Any) -> Json:
+    return value if isinstance(value, dict) else {}
+
+
+def _count(usage: Json, name: str) -> int:
+    value = usage.get(name)
     return value if isinstance(value, int) and value > 0 else 0

@@ -2,8 +2,8 @@
 
 from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import timedelta
+from typing import NamedTuple
 
 from shared.core import ids, usage
 from shared.core.clock import Clock
@@ -16,8 +16,7 @@ _TIMES = 5
 """That sums are read, while records are being made all the time."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
+class _Settled(NamedTuple):
     """What may not be among the usage records yet; very many are remembered, so no more than has to be."""
 
     time: float

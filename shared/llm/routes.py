@@ -4,6 +4,7 @@
 """
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -94,6 +95,10 @@ class Route(_Strict):
     display_name: str = Field(default="", max_length=200)
     created_at: str = Field(default="1970-01-01T00:00:00Z", pattern=r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$")
     """As the model lists tell it; Anthropic's own is the epoch where it is not known."""
+
+    @cached_property
+    def weights(self) -> list[int]:
+        return [target.weight for target in self.targets]
 
     def names(self, asked: str) -> list[str]:
         """What the providers call it when a client asks for `asked`."""

@@ -2,8 +2,9 @@
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import NamedTuple
 
 from shared.core.clock import Clock
 from shared.core.errors import Unavailable
@@ -71,8 +72,7 @@ class _Lane:
             raise Unavailable(f"Provider {self._name} has no room for more calls. Try again.", retry_after=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Routed:
+class Routed(NamedTuple):
     """The answer, and who gave it."""
 
     incoming: Incoming
@@ -190,13 +190,11 @@ class Router:
         lane.end(incoming, request.team_id, True)
         return Routed(Whole(incoming.status, incoming.headers, body), target)
 
-    def _order(self, route: Route) -> list[Target]:
-        targets = list(route.targets)
-        if any(target.weight for target in targets):
-            (first,) = self._random.choices(targets, [target.weight for target in targets])
-            targets.remove(first)
-            targets.insert(0, first)
-        return targets
+    def _order(self, route: Route) -> Sequence[Target]:
+        if not any(route.weights):
+            return route.targets
+        (first,) = self._random.choices(route.targets, route.weights)
+        return [first, *(target for target in route.targets if target is not first)]
 
     async def _paused(self, repetition: int, asked: float) -> bool:
         """Waits as long as was asked for, and somewhat more, so that not all come back at once. False: too long."""

@@ -119,11 +119,15 @@ def give_way() -> None:
     os.sched_setscheduler(0, os.SCHED_BATCH | os.SCHED_RESET_ON_FORK, os.sched_param(0))
 
 
-def come_last(pid: int) -> None:
-    """All threads of a process take what others leave of their core."""
+def come_first(pid: int) -> None:
+    """All threads of a process run as soon as there is something for them to do: sched(7), SCHED_RR.
+
+    What shares their core waits; nice values would not see to that where the kernel groups tasks by session. Raises
+    PermissionError for those who are not root.
+    """
     for thread in os.listdir(f"/proc/{pid}/task"):
         with suppress(ProcessLookupError):
-            os.setpriority(os.PRIO_PROCESS, int(thread), 19)
+            os.sched_setscheduler(int(thread), os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def pin(pid: int) -> None:

@@ -1,7 +1,7 @@
 """The LLM gateway beside other gateways, a bare pass-through with one Redis call, and no gateway at all.
 
-Each gateway has the first core to itself; the model service, the load and everything else share the other, where what
-keeps our usage records comes last: elsewhere that is another machine.
+Each gateway has the first core to itself. On the other, the load, the model service and Redis come first; what keeps
+our usage records waits for them: elsewhere that is another machine.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from pathlib import Path
 import psutil
 
 from bench import llm_peers, llm_wire
-from bench.boards import come_last, leave_first_core
+from bench.boards import come_first, leave_first_core
 from bench.llm_peers import Missing, Subject
 from bench.report import OURS, Row, report
 from local.child import Child, ChildFailed, accepts_connections
@@ -70,14 +70,14 @@ class _Bench:
 
     async def run(self) -> list[Row]:
         argv = _serve("upstream", str(self._upstream_port))
-        async with self._child("upstream", argv, self._upstream_port):
+        async with self._child("upstream", argv, self._upstream_port) as upstream:
+            come_first(os.getpid())
+            come_first(upstream.pid)
             rows = await self._direct()
             async with self._cloud() as cloud, Client(cloud.api_url) as client:
                 await client.sign_in("ada@contoso.test")
                 key = await _team_key(client, cloud.data)
-                for keeping in (cloud.functions, cloud.azurite.child):  # they read and keep the usage records
-                    if keeping:
-                        come_last(keeping.pid)
+                come_first(cloud.valkey.child.pid)
                 for name, make in self._subjects(cloud, key).items():
                     if self._only.lower() in name.lower():
                         rows += await self._subject(name, make)
@@ -122,7 +122,7 @@ class _Bench:
         """Its rows; where it cannot run, one with the reason."""
         try:
             subject = await make()
-            env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT)} | dict(subject.env)
+            env = {"PATH": os.environ["PATH"], "HOME": str(self._folder), "PYTHONPATH": str(ROOT)} | dict(subject.env)
             began = time.perf_counter()
             async with self._child(name.split()[0], subject.argv, subject.port, env, first_core=True) as child:
                 await llm_wire.once(subject.port, _request(subject, CASES[0]))

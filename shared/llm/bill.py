@@ -64,12 +64,12 @@ class Bill:
     def admission(self) -> Admit:
         return Admit(self.hold, tuple(_rule(allowance, self._time) for allowance in self.caller.allowances))
 
-    def settlement(self) -> tuple[Settle, Json]:
-        """What to tell the ledger, and the usage record."""
+    def settlement(self) -> Settle:
+        """What to tell the ledger, with the usage record."""
         record = self._record()
         prompt = record["input_tokens"] + record["cache_write_tokens"]
         used = Amounts(record["charged_micro_usd"], prompt, record["output_tokens"])
-        return Settle(self.hold, used, self.periods, orjson.dumps(record).decode()), record
+        return Settle(self.hold, used, self.periods, orjson.dumps(record).decode())
 
     def _hold(self, most: Share, streamed: bool) -> Hold:
         """Its record is what becomes of the call if its process dies: all that is held was used."""

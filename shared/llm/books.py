@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 import orjson
+from orjson import Fragment
 
 from shared.core.clock import Clock, iso
 from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimited, Unavailable
@@ -66,7 +67,7 @@ class Books:
         self._ledger, self._fail_open = ledger, fail_open
         self._queues, self._recorder = queues, recorder
         self._asking = Groups[Op, Verdict](self._apply)
-        self._recording = Groups[Json, None](self._record, _LINGER, RECORDS_AT_ONCE)
+        self._recording = Groups[str, None](self._record, _LINGER, RECORDS_AT_ONCE)
         self._seeding = Groups[Sequence[str], None](self._seed)
         self._open: dict[str, Hold] = {}
         self._clock, self._recount = clock, Recount(documents, clock)
@@ -104,12 +105,12 @@ class Books:
             return
         bill.settled = True
         self._open.pop(bill.id, None)
-        settlement, record = bill.settlement()
+        settlement = bill.settlement()
         if bill.due and bill.report.empty:
             log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
         self._recount.remember(settlement)
         self._post(settlement)
-        self._recording.tell("", record)
+        self._recording.tell("", settlement.record)
 
     async def reconcile(self) -> int:
         """Make records of what processes that died left behind; how many. Called by a timer, which tries again."""
@@ -125,7 +126,7 @@ class Books:
         A call without a readable record may have been billed: all that it held is charged, today, in the ledger alone.
         """
         found = [lapsed for lapsed in await self._ledger.lapsed(RECORDS_AT_ONCE) if lapsed.id not in self._open]
-        records: list[Json] = []
+        records: list[str] = []
         for lapsed in found:
             try:
                 records.append(await self._ended(lapsed))
@@ -137,7 +138,7 @@ class Books:
         await self._keep(records)
         return len(found)
 
-    async def _ended(self, lapsed: Lapsed) -> Json:
+    async def _ended(self, lapsed: Lapsed) -> str:
         """Its usage record. Whether that is valid, another release's may not be, is for its reader to say."""
         record = orjson.loads(lapsed.record)
         if lapsed.hold:
@@ -145,7 +146,7 @@ class Books:
             if type(output := record["output_tokens"]) is not int:
                 raise ValueError("it does not say how much it asked for")
             await self._asking.post("", estimate_of(lapsed.hold, record["time"], output))
-        return record
+        return lapsed.record
 
     async def record(self, message: Json) -> None:
         """A message of the usage queue; the ledger keeps what it says until here. Raises Invalid, which is final."""
@@ -234,7 +235,7 @@ class Books:
 
     # -- keeping records ------------------------------------------------------------------------
 
-    async def _record(self, _: str, records: list[Json]) -> list[None]:
+    async def _record(self, _: str, records: list[str]) -> list[None]:
         """Those that cannot be kept stay in the ledger, and are tried again when they lapse."""
         try:
             await self._keep(records)
@@ -242,21 +243,21 @@ class Books:
             log.warning("llm.usage_postponed", count=len(records), reason=error.detail)
         return [None] * len(records)
 
-    async def _keep(self, records: list[Json]) -> None:
+    async def _keep(self, records: list[str]) -> None:
         for part in _fitting(records):
-            message = {"version": VERSION, "records": part}
             try:
-                await self._queues.send("usage", message)
+                await self._queues.send("usage", {"version": VERSION, "records": [Fragment(each) for each in part]})
             except Unavailable as error:
                 log.warning("llm.usage_queue_down", reason=error.detail)
-                await self._keep_here(message)
+                await self._keep_here(part)
 
-    async def _keep_here(self, message: Json) -> None:
+    async def _keep_here(self, records: list[str]) -> None:
         """What is not valid comes back when it lapses, until a queue takes it and makes it an incident."""
+        message = {"version": VERSION, "records": [orjson.loads(each) for each in records]}
         try:
             await self._recorder.record(message)
         except Invalid as error:
-            log.warning("llm.usage_postponed", count=len(message["records"]), reason=error.detail)
+            log.warning("llm.usage_postponed", count=len(records), reason=error.detail)
         else:
             self._forget(message)
 
@@ -267,12 +268,12 @@ class Books:
             self._post(Forget(tuple(each for each in named if isinstance(each, str))))
 
 
-def _fitting(records: Iterable[Json]) -> Iterator[list[Json]]:
+def _fitting(records: Iterable[str]) -> Iterator[list[str]]:
     """Them in parts that each fit a queue message."""
-    part: list[Json] = []
+    part: list[str] = []
     size = 0
     for record in records:
-        more = len(orjson.dumps(record)) + 1
+        more = len(record.encode()) + 1
         if part and size + more > _MOST_BYTES:
             yield part
             part, size = [], 0

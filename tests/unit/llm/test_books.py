@@ -138,7 +138,7 @@ class TestRedisAway:
             await asyncio.gather(*tries, return_exceptions=True)
         await books.close()
         await told(world, ledger, books)
-        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement().used.micro_usd > 0
 
     async def test_what_is_owed_is_told_in_parts_and_none_of_them_again(self):
         world, ledger, books = watched()
@@ -179,7 +179,7 @@ class TestRedisAway:
         assert answered.id not in ledger.calls
         await books.admit(await bill(world))  # which tells first what nobody answered
         await books.close()
-        assert ledger.subjects[f"run/{RUN}"].spent["total"] == answered.settlement()[0].used.micro_usd > 0
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == answered.settlement().used.micro_usd > 0
 
     async def test_what_cannot_be_counted_keeps_nothing_else_from_being_told(self):
         world, ledger, books = watched()
@@ -192,7 +192,7 @@ class TestRedisAway:
         await books.close()
         settled = await settled_unheard(world, ledger, books)
         await told(world, ledger, books)
-        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement().used.micro_usd > 0
 
     @pytest.mark.parametrize("error", [RuntimeError, asyncio.CancelledError])
     async def test_what_goes_wrong_on_the_way_pushes_out_no_settlement(self, error):
@@ -203,7 +203,7 @@ class TestRedisAway:
             await books.admit(await bill(world))
         ledger.error = None
         await told(world, ledger, books)
-        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement()[0].used.micro_usd > 0
+        assert ledger.subjects[f"run/{RUN}"].spent["total"] == settled.settlement().used.micro_usd > 0
 
 
 class SlowDocuments(FakeDocuments):
@@ -233,7 +233,7 @@ class TestSeed:
         """Whether exactly what these have used counts."""
         world.ledger.flush()
         await world.books.admit(await bill(world))
-        charged = sum(each.settlement()[0].used.micro_usd for each in used)
+        charged = sum(each.settlement().used.micro_usd for each in used)
         assert charged > 0
         return world.ledger.subjects[f"run/{RUN}"].spent["total"] == charged
 
@@ -259,12 +259,12 @@ class TestSeed:
             other.status = BROKEN_OFF
             world.books.settle(other)
             used.append(other)
-            await world.recorder.record({"version": 1, "records": [other.settlement()[1]]})
+            await world.recorder.record({"version": 1, "records": [orjson.loads(other.settlement().record)]})
 
         documents.meanwhile = meanwhile
         world.ledger.flush()
         await world.books.admit(await bill(world))
-        charged = first.settlement()[0].used.micro_usd + used[0].settlement()[0].used.micro_usd
+        charged = first.settlement().used.micro_usd + used[0].settlement().used.micro_usd
         assert world.ledger.subjects[f"run/{RUN}"].spent["total"] == charged
 
     async def test_a_call_that_began_long_ago_counts_once(self):
@@ -286,7 +286,7 @@ class TestSeed:
         between = [ids.sortable() for _ in range(5000)]
         last = await self.used_bill(world)
         await self.recorded(world)
-        row = orjson.dumps(first.settlement()[1])
+        row = first.settlement().record.encode()
         rows = world.documents.partitions[f"usage/{TEAM}"]
         rows |= {f"record/{each}": ("v0", row.replace(first.id.encode(), each.encode())) for each in between}
         assert await self.seeded(world, first, last)
@@ -321,7 +321,7 @@ class TestReconcile:
         await world.books.close()
         for _ in range(2):
             await self.all_recorded(world, survivor, backwards=recorded == "last first")
-        _, truth = slow.settlement()
+        truth = orjson.loads(slow.settlement().record)
         assert [doc.body for doc in await self.records(world, slow)] == [truth | {"duration_ms": 61_000}]
         assert not truth["estimated"]
         assert (await usage.run_usage(world.documents, TEAM, RUN)).output_tokens == 3

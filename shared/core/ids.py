@@ -6,6 +6,7 @@ A scope is a team (`t...`) or a workspace (`w...`); everything on its board live
 import hashlib
 import os
 import secrets
+import struct
 import threading
 import time
 from datetime import datetime
@@ -28,7 +29,7 @@ class _Rising:
     def __init__(self) -> None:
         self._last = 0
         self._lock = threading.Lock()
-        self._random = b""
+        self._random: list[int] = []
         os.register_at_fork(after_in_child=self._forget)
 
     def next(self) -> int:
@@ -40,12 +41,11 @@ class _Rising:
     def _drawn(self) -> int:
         """64 random bits."""
         if not self._random:
-            self._random = os.urandom(1024)
-        drawn, self._random = self._random[:8], self._random[8:]
-        return int.from_bytes(drawn)
+            self._random = list(struct.unpack("128Q", os.urandom(1024)))
+        return self._random.pop()
 
     def _forget(self) -> None:
-        self._random, self._lock = b"", threading.Lock()
+        self._random, self._lock = [], threading.Lock()
 
 
 _rising = _Rising()

@@ -72,18 +72,11 @@ class Child:
         return await self._started().wait()
 
     async def start(self) -> None:
-        """Raises ChildFailed when it ends, or is not ready within `start_timeout` seconds."""
-        self.log_path.parent.mkdir(parents=True, exist_ok=True)
-        with self.log_path.open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-I", "-S", str(_EXEC), str(os.getpid()), *self._argv),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=asyncio.subprocess.STDOUT,
-                env=self._env,
-                cwd=self._cwd,
-                start_new_session=True,
-            )
+        """Raises ChildFailed when it cannot be started, ends, or is not ready within `start_timeout` seconds."""
+        try:
+            await self._spawn()
+        except OSError as error:
+            raise ChildFailed(f"{self.name} cannot be started: {error}") from None
         try:
             async with asyncio.timeout(self._start_timeout):
                 await self._until_ready()
@@ -123,6 +116,19 @@ class Child:
             await self.start()
             started_again = time.monotonic()
             tell(f"{self.name} runs again.")
+
+    async def _spawn(self) -> None:
+        self.log_path.parent.mkdir(parents=True, exist_ok=True)
+        with self.log_path.open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-I", "-S", str(_EXEC), str(os.getpid()), *self._argv),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log,
+                stderr=asyncio.subprocess.STDOUT,
+                env=self._env,
+                cwd=self._cwd,
+                start_new_session=True,
+            )
 
     def last_log_lines(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []

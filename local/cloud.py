@@ -106,8 +106,11 @@ class LocalCloud:
     def children(self) -> list[Child]:
         """Its processes, while it runs."""
         functions = [self.functions] if self.functions else []
-        model = [self.model] if self.demo_model else []
-        return [self.valkey.child, self.azurite.child, self.realtime, *model, *functions]
+        return [self.valkey.child, self.azurite.child, self.realtime, *self._models, *functions]
+
+    @property
+    def _models(self) -> list[Child]:
+        return [self.model] if self.demo_model else []
 
     async def __aenter__(self) -> Self:
         require_all_free(self.ports)
@@ -136,7 +139,7 @@ class LocalCloud:
             self._stack.push_async_callback(self.functions.stop)
         try:
             async with asyncio.TaskGroup() as starting:
-                for child in (self.azurite, self.realtime, *([self.model] if self.demo_model else [])):
+                for child in (self.azurite, self.realtime, *self._models):
                     starting.create_task(self._stack.enter_async_context(child))
                 if self.functions:
                     starting.create_task(self.functions.start())

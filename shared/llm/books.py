@@ -244,7 +244,7 @@ class Books:
         return [None] * len(records)
 
     async def _keep(self, records: list[str]) -> None:
-        for part in _fitting(records):
+        for part in _parts(records):
             try:
                 await self._queues.send("usage", {"version": VERSION, "records": [Fragment(each) for each in part]})
             except Unavailable as error:
@@ -268,7 +268,7 @@ class Books:
             self._post(Forget(tuple(each for each in named if isinstance(each, str))))
 
 
-def _fitting(records: Iterable[str]) -> Iterator[list[str]]:
+def _parts(records: Iterable[str]) -> Iterator[list[str]]:
     """Them in parts that each fit a queue message."""
     part: list[str] = []
     size = 0

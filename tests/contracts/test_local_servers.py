@@ -75,6 +75,11 @@ class TestChild:
             async with Child("web", argv, ENV, tmp_path / "web.log", lambda: accepts_connections(1)):
                 pass
 
+    async def test_a_program_that_the_system_does_not_start_is_reported(self, tmp_path: Path):
+        child = Child("web", [sys.executable], ENV, tmp_path / "web.log", cwd=tmp_path / "gone")
+        with pytest.raises(ChildFailed, match=r"web cannot be started: .*gone"):
+            await child.start()
+
     async def test_a_missing_program_is_named(self, tmp_path: Path):
         with pytest.raises(ChildFailed, match="cannot run no-such-program"):
             async with Child("web", ["no-such-program"], ENV, tmp_path / "web.log", lambda: accepts_connections(1)):

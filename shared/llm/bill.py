@@ -36,8 +36,9 @@ class Bill:
         size = len(call.body)
         modes = wanted.fast, wanted.us_only
         self._prompt = Share(model, TokenCounts(input=size // 4), *modes)
-        most = TokenCounts(input=size // 2, output=wanted.max_tokens, web_searches=wanted.web_searches)
-        """A prompt has at most a token per two bytes; what it says may be written to the cache, which is dearer."""
+        prompt = {wanted.prompt: size // 2}
+        """At most a token per two bytes; all of it may be written to a cache, which is dearer."""
+        most = TokenCounts(output=wanted.max_tokens, web_searches=wanted.web_searches, **prompt)
         self.hold = self._hold(Share(model, most, *modes), wanted.streamed)
 
     def gave_up(self) -> None:

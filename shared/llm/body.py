@@ -1,12 +1,15 @@
 """The few things the gateway reads of a request's body, and the one it may change."""
 
 import json
-from typing import Any, NamedTuple
+import re
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
 from shared.core.errors import BadRequest
 from shared.core.ports import Json
+from shared.llm.models import LONGEST_MODEL
 
 _MOST_OUTPUT = 10_000_000
 """Tokens. No model gives as many, and what so many cost can still be counted."""
@@ -15,14 +18,25 @@ _UNSAID_OUTPUT = 4096
 _MOST_SEARCHES = 1000
 _SEARCHES = 10
 """Where a request sets no limit: the service ends a turn after so many rounds of its own tools."""
+_MOST_FIELDS = 1000
+"""Anthropic's API has some thirty."""
+_DECIDING = ("model", "max_tokens", "stream")
+"""A service that takes the first of two, or one in capitals, would do another thing than was held for."""
+_QUOTED = [b'"%b"' % name.encode() for name in _DECIDING]
+_ESCAPED = re.compile(rb"\\u00(?:3\d|[4-7])")
+"""A letter or digit written as its number, as nobody has to: a word may be there that cannot be seen."""
 _DECODER = json.JSONDecoder()
-_BLANK = " \t\n\r"
+_BLANKS = re.compile(r"[ \t\n\r]*")
+
+
+type PromptClass = Literal["input", "cache_write_5m", "cache_write_1h"]
 
 
 class Asked(NamedTuple):
     """`max_tokens` is the most that a service may give; 0 for nonsense, which is between the client and the service.
 
-    `fast`, `us_only` and `web_searches`, of which it may make so many, cost more.
+    `fast`, `us_only` and `web_searches`, of which it may make so many, cost more; so does a prompt that may be written
+    to a cache: `prompt` is the dearest of the classes in TokenCounts that it may be priced as.
     """
 
     model: str
@@ -31,10 +45,11 @@ class Asked(NamedTuple):
     fast: bool = False
     us_only: bool = False
     web_searches: int = 0
+    prompt: PromptClass = "input"
 
 
 def asked(body: bytes) -> Asked:
-    """Raises BadRequest for what is no JSON, or names no model."""
+    """Raises BadRequest for what is no JSON, names no model, or could be read in two ways."""
     try:
         fields = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -42,6 +57,9 @@ def asked(body: bytes) -> Asked:
     model = fields.get("model") if isinstance(fields, dict) else None
     if not isinstance(model, str) or not model:
         raise BadRequest("model: name the model, for example with GET /api/v1/models.")
+    if len(model) > LONGEST_MODEL:
+        raise BadRequest(f"model: a name has at most {LONGEST_MODEL} characters.")
+    _require_clear(body, fields)
     return Asked(
         model,
         fields.get("stream") is True,
@@ -49,7 +67,28 @@ def asked(body: bytes) -> Asked:
         fields.get("speed") == "fast",
         fields.get("inference_geo") == "us",
         _most_searches(fields.get("tools")),
+        _prompt_class(body),
     )
+
+
+def _require_clear(body: bytes, fields: Json) -> None:
+    if len(fields) > _MOST_FIELDS:
+        raise BadRequest(f"The request has over {_MOST_FIELDS} fields.")
+    for name in fields:
+        if name not in _DECIDING and name.casefold() in _DECIDING:
+            raise BadRequest(f"{name}: write {name.casefold()}.")
+    if any(body.count(quoted) > 1 for quoted in _QUOTED) or _ESCAPED.search(body):
+        names = [name for name, _, _ in _members(body.decode())]
+        for name in _DECIDING:
+            if names.count(name) > 1:
+                raise BadRequest(f"{name}: it is there twice.")
+
+
+def _prompt_class(body: bytes) -> PromptClass:
+    """By what stands anywhere in the request."""
+    if _ESCAPED.search(body) or (b'"cache_control"' in body and b'"1h"' in body):
+        return "cache_write_1h"
+    return "cache_write_5m" if b'"cache_control"' in body else "input"
 
 
 def _most_output(given: Any) -> int:
@@ -75,31 +114,26 @@ def _uses(tool: Json) -> int:
 def with_model(body: bytes, model: str) -> bytes:
     """`body`, whose bytes but those of its top-level model stay as they are. It must have passed `asked`."""
     text = body.decode()
-    parts: list[str] = []
-    end = 0
-    for start, stop in _models(text):
-        parts += text[end:start], json.dumps(model)
-        end = stop
-    return "".join([*parts, text[end:]]).encode()
+    start, stop = next((start, stop) for name, start, stop in _members(text) if name == "model")
+    return "".join((text[:start], json.dumps(model), text[stop:])).encode()
 
 
-def _models(text: str) -> list[tuple[int, int]]:
-    """Where the values of top-level `model` members stand."""
-    found: list[tuple[int, int]] = []
+def _members(text: str) -> Iterator[tuple[str, int, int]]:
+    """The top-level members: their names, and where their values begin and end. Raises BadRequest for very many."""
     at = _past_blanks(text, _past_blanks(text, 0) + 1)
-    while text[at] != "}":
-        key, at = _DECODER.raw_decode(text, at)
+    for _ in range(_MOST_FIELDS + 1):
+        if text[at] == "}":
+            return
+        name, at = _DECODER.raw_decode(text, at)
         start = _past_blanks(text, _past_blanks(text, at) + 1)
         _, at = _DECODER.raw_decode(text, start)
-        if key == "model":
-            found.append((start, at))
+        yield name, start, at
         at = _past_blanks(text, at)
         if text[at] == ",":
             at = _past_blanks(text, at + 1)
-    return found
+    raise BadRequest(f"The request has over {_MOST_FIELDS} fields.")
 
 
 def _past_blanks(text: str, at: int) -> int:
-    while text[at] in _BLANK:
-        at += 1
-    return at
+    found = _BLANKS.match(text, at)
+    return found.end() if found else at

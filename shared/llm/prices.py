@@ -83,8 +83,9 @@ def budget_micro_usd(shares: Sequence[Share], on: date) -> int:
 def price_of(model: str, on: date) -> Price | None:
     """Dated and `-latest` names count as their model."""
     name = NOTIONAL.get(model, model)
+    plain = _SUFFIX.sub("", name)
     for entry in _kept():
-        if _matches(entry, name) or _matches(entry, _SUFFIX.sub("", name)):
+        if _matches(entry, name) or _matches(entry, plain):
             return _price(entry, on)
     log.warning("llm.price_unknown", model=model[:100])
     return None

@@ -21,9 +21,6 @@ class TestWithModel:
         body = '{ "a":1.50 , "model" : "fäst" ,\n"b":{"model":"fast"},"n":12345678901234567890, "x":"\\u00e9é"}\n'
         assert with_model(body.encode(), "m-1").decode() == body.replace('"fäst"', '"m-1"')
 
-    def test_a_field_given_twice_changes_twice(self):
-        assert with_model(b'{"model":"a","model":"b"}', "c") == b'{"model":"c","model":"c"}'
-
     @given(body=BODIES, pretty=st.booleans(), model=st.text(min_size=1))
     def test_only_the_model_is_another(self, body: dict[str, Any], pretty: bool, model: str):
         text = orjson.dumps(body, option=orjson.OPT_INDENT_2 if pretty else 0)
@@ -67,6 +64,53 @@ class TestAsked:
     )
     def test_how_often_it_may_search_the_web(self, tools: Any, searches: int):
         assert asked(orjson.dumps({"model": "m", "tools": tools})) == Asked("m", web_searches=searches)
+
+    @pytest.mark.parametrize(
+        ("field", "prompt"),
+        [
+            (b'"system": "cache_control 1h"', "input"),
+            (b'"system": [{"cache_control": {"type": "ephemeral"}}]', "cache_write_5m"),
+            (b'"cache_control": {"type": "ephemeral", "ttl": "1h"}', "cache_write_1h"),
+            (b'"\\u0063ache_control": {"type": "ephemeral"}', "cache_write_1h"),
+            (b'"cache_control": {"type": "ephemeral", "ttl": "\\u0031h"}', "cache_write_1h"),
+            (b'"system": "\\u001b[1m \\u00e9 \\u003cb\\u003e"', "input"),
+        ],
+    )
+    def test_what_its_prompt_may_be_priced_as(self, field: bytes, prompt: str):
+        assert asked(b'{"model": "m", %b}' % field).prompt == prompt
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"model": "dear", "model": "cheap"}',
+            b'{"mod\\u0065l": "dear", "model": "cheap"}',
+            b'{"model": "cheap", "MODEL": "dear"}',
+            b'{"model": "m", "max_tokens": 1, "Max_Tokens": 9}',
+            '{"model": "m", "\u017ftream": true}'.encode(),
+            b'{"model": "m", "stream": false, "x": {"stream": true}, "stream": true}',
+        ],
+    )
+    def test_what_services_may_read_in_two_ways_is_refused(self, body: bytes):
+        with pytest.raises(BadRequest):
+            asked(body)
+
+    def test_names_within_may_come_again(self):
+        body = b'{"model": "m", "tools": [{"model": 1, "MODEL": 2, "stream": 3}, {"stream": 4}]}'
+        assert asked(body) == Asked("m")
+
+    def test_a_model_of_a_longer_name_than_any_is_refused(self):
+        assert asked(orjson.dumps({"model": "m" * 200})).model == "m" * 200
+        with pytest.raises(BadRequest, match="200"):
+            asked(orjson.dumps({"model": "m" * 201}))
+
+    def test_so_are_more_fields_than_any_has(self):
+        fields = {"model": "m"} | {f"field{place}": 1 for place in range(999)}
+        assert asked(orjson.dumps(fields)) == Asked("m")
+        assert orjson.loads(with_model(orjson.dumps(fields), "n"))["model"] == "n"
+        with pytest.raises(BadRequest, match="1000"):
+            asked(orjson.dumps(fields | {"one": "more"}))
+        with pytest.raises(BadRequest, match="1000"):
+            asked(b'{"model": "m", "\\u0061": 1' + b', "a": 1' * 1000 + b"}")
 
     @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"model": 3}', b'{"model": ""}', b"\xff"])
     def test_a_body_without_a_model_is_refused(self, body: bytes):

@@ -256,6 +256,21 @@ class TestCap:
                 held.append(world.ledger.subjects[SPENT].held)
         assert held[0] == pytest.approx(held[1] * times + more, rel=0.01)
 
+    async def test_a_prompt_that_may_be_written_to_a_cache_cannot_cost_more_than_is_held(self):
+        prompt = {"role": "user", "content": [{"type": "text", "text": "x" * 8000, "cache_control": {"ttl": "1h"}}]}
+        body = orjson.dumps({"model": "claude-sonnet-5-5", "max_tokens": 10, "messages": [prompt]})
+        tokens = len(body) // 2
+        told = message(input_tokens=0, output_tokens=10, cache_creation={"ephemeral_1h_input_tokens": tokens})
+        world, _ = scripted(Script.json(told))
+        await ask(world.gateway, call(await world.run_token(), body))
+        assert await world.spent(SPENT) == await self.held_for(body) > tokens * 2
+
+    @staticmethod
+    async def held_for(body: bytes) -> int:
+        world, _ = scripted(Script.stream(*EVENTS))
+        async with world.gateway.messages(call(await world.run_token(), body)):
+            return world.ledger.subjects[SPENT].held
+
     async def test_a_dearer_mode_is_charged_where_nothing_was_reported(self):
         for speed, cost in (("standard", 2000), ("fast", 12_000)):
             world, _ = scripted(NoAnswer("silence"))

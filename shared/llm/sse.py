@@ -8,25 +8,27 @@ class Events:
     """Cuts a stream, whatever its chunks, between two events: half an event can neither be pinged nor followed."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
     def feed(self, chunk: bytes) -> bytes:
         """The bytes up to the end of the last whole event, none twice and none left out."""
         if not self._rest and chunk.endswith(b"\n\n"):
             return chunk
-        seen = self._rest + chunk
-        end = max(_after(seen, mark) for mark in _ENDS)
-        self._rest = seen[end:]
-        return seen[:end]
+        start = max(len(self._rest) - 3, 0)  # an end may have begun there
+        self._rest += chunk
+        end = max(_after(self._rest, mark, start) for mark in _ENDS)
+        whole = bytes(self._rest[:end])
+        del self._rest[:end]
+        return whole
 
     def rest(self) -> bytes:
         """What no end followed."""
-        rest, self._rest = self._rest, b""
+        rest, self._rest = bytes(self._rest), bytearray()
         return rest
 
 
-def _after(text: bytes, mark: bytes) -> int:
-    at = text.rfind(mark)
+def _after(text: bytearray, mark: bytes, start: int) -> int:
+    at = text.rfind(mark, start)
     return at + len(mark) if at >= 0 else 0
 
 
@@ -34,7 +36,7 @@ class Splitter:
     """Cuts a stream of bytes, whatever its chunks, into the data of its events."""
 
     def __init__(self) -> None:
-        self._line = b""
+        self._line: list[bytes] = []
         self._data: list[bytes] = []
 
     @property
@@ -44,8 +46,13 @@ class Splitter:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of every event that `chunk` completes."""
-        lines = (self._line + chunk).splitlines(keepends=True)
-        self._line = lines.pop() if lines and not lines[-1].endswith(b"\n") else b""
+        if not chunk:
+            return []
+        if b"\n" not in chunk and b"\r" not in chunk and not (self._line and self._line[-1].endswith(b"\r")):
+            self._line.append(chunk)
+            return []
+        lines = b"".join((*self._line, chunk)).splitlines(keepends=True)
+        self._line = [] if lines[-1].endswith(b"\n") else [lines.pop()]
         found: list[bytes] = []
         for line in lines:
             text = line.rstrip(b"\r\n")

@@ -1,7 +1,9 @@
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shared.llm.sse import Events
+from shared.llm.sse import Events, Splitter
 
 
 class TestEvents:
@@ -23,3 +25,20 @@ class TestEvents:
         assert events.feed(b"data: 1\n\ndata: 2\n") == b"data: 1\n\n"
         assert events.feed(b"\n") == b"data: 2\n\n"
         assert events.rest() == b""
+
+
+class TestSplitter:
+    @given(
+        text=st.lists(st.sampled_from([b"data: 1", b"data:2", b"event: x", b"\n", b"\r\n", b"\r"])).map(b"".join),
+        sizes=st.lists(st.integers(1, 9), min_size=1),
+    )
+    def test_data_does_not_depend_on_how_a_stream_is_cut(self, text: bytes, sizes: list[int]):
+        cut, got, at = Splitter(), list[bytes](), 0
+        for size in itertools.cycle(sizes):
+            if at >= len(text):
+                break
+            got += cut.feed(text[at : at + size])
+            at += size
+        whole = Splitter()
+        assert got == whole.feed(text)
+        assert cut.between == whole.between

@@ -164,9 +164,8 @@ class _Exchange:
 
 
 def _call(scope: Scope, body: bytes) -> Call:
-    path = (scope.get("raw_path") or scope["path"].encode()).split(b"?")[0].decode("latin-1")
     query = scope["query_string"].decode("latin-1")
-    return Call(scope["method"], path.removeprefix("/api"), query, _headers(scope), body)
+    return Call(scope["method"], scope["path"].removeprefix("/api"), query, _headers(scope), body)
 
 
 def _headers(scope: Scope) -> Headers:

@@ -49,7 +49,7 @@ def provider_of_all(routes: Routes) -> str:
 
 
 def _limit(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= _MOST:
+    if not text.isdecimal() or len(text) > len(str(_MOST)) or not 1 <= int(text) <= _MOST:
         raise BadRequest(f"limit: between 1 and {_MOST}.")
     return int(text)
 

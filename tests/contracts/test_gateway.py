@@ -185,6 +185,12 @@ class TestRequest:
         assert got.all("anthropic-version") == ["2023-06-01"]
         assert got.all("content-type") == ["application/json"]
 
+    async def test_a_path_goes_on_as_it_was_understood(self, stage: Stage):
+        stage.app.script = Script.json(message())
+        async with stage.http() as http:
+            assert (await http.post("/%6dessages", json=ASKED)).status_code == 200
+        assert [got.path for got in stage.app.received] == ["/some/path/v1/messages"]
+
     async def test_the_platforms_key_takes_the_place_of_the_callers(self, stage: Stage):
         stage.app.script = Script.json(message())
         async with stage.sdk() as client:

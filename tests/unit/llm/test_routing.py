@@ -148,6 +148,12 @@ class TestRetries:
         assert await stage.ask() == ("a", 200, 0)
         assert 3.25 <= stage.slept[0] <= 3.5
 
+    @pytest.mark.parametrize("said", ["Mon, 01 Jan 99999999999 00:00:00 GMT", "soon", "-1", "1.2.3"])
+    async def test_what_says_no_time_is_nothing(self, said: str):
+        stage = Stage([Script.json({}, 429, [("retry-after", said)]), OK])
+        assert await stage.ask() == ("a", 200, 0)
+        assert stage.slept[0] <= 0.5
+
     async def test_a_longer_wait_is_the_clients(self):
         stage = Stage([Script.json({}, 429, [("retry-after", "7")]), OK])
         assert await stage.ask() == ("a", 429, 0)

@@ -83,7 +83,8 @@ class Bill:
 
     def _record(self) -> Json:
         shares = self.report.shares()
-        cost = cost_micro_usd(shares, self._date)
+        priced = shares or [self._prompt._replace(model=self.report.model, tokens=TokenCounts())]
+        cost = cost_micro_usd(priced, self._date) if self.due else 0
         charged = self._charged(shares, cost) if self.due else 0
         total = TokenCounts(*map(sum, zip(*(share.tokens for share in shares), strict=True)))
         return self._about(charged, cost, self._elapsed()) | {
@@ -95,7 +96,7 @@ class Bill:
 
     def _charged(self, shares: list[Share], cost: int | None) -> int:
         """Never less than was reported, which is `cost` where it is known, and never nothing for what was not."""
-        told = self.report.complete and self.report.prompt_told
+        told = self.report.complete and self.report.told
         if not told and paid_for(self.status):
             shares = self.report.at_least(self._prompt)
         elif cost is not None and not self.given_up:

@@ -106,7 +106,7 @@ class Books:
         bill.settled = True
         self._open.pop(bill.id, None)
         settlement = bill.settlement()
-        if bill.due and bill.report.empty:
+        if bill.due and not bill.report.told:
             log.warning("llm.usage_not_reported", key_id=bill.caller.key_id, status=bill.status)
         self._recount.remember(settlement)
         self._post(settlement)

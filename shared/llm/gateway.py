@@ -140,10 +140,15 @@ class Gateway:
                     if bill.report.complete:
                         self._books.settle(bill)
                     yield whole
-            if rest := events.rest() if events else b"":
-                meter.feed(rest)
+            rest = events.rest() if events else b""
+            meter.feed(rest)
+            if bill.status < 300:
+                meter.end()
+            if bill.report.complete:
+                self._books.settle(bill)
+            if rest:
                 yield rest
-            if not bill.report.complete and bill.status < 300:
+            if bill.report.failed and bill.status < 300:
                 bill.status = BROKEN_OFF
         except Unavailable as error:
             bill.status = BROKEN_OFF

@@ -1,17 +1,20 @@
 """Reads what an answer used, from a copy of its bytes; the answer itself passes untouched."""
 
 import zlib
+from math import ceil
 from typing import Any
 
 import orjson
 
 from shared.core.errors import Unavailable
 from shared.core.ports import Json
-from shared.llm.models import Share, TokenCounts
+from shared.llm.models import LONGEST_MODEL, Share, TokenCounts
 from shared.llm.sse import Splitter
 
 _APART = ("compaction", "advisor_message")
 """Iterations whose tokens are not part of the top-level figures."""
+_MOST_TOKENS = 10**12
+"""More is no figure: it could not be counted."""
 _END = b"\n\n"
 _FRAME = len(b"event: content_block_delta\ndata: \n\n")
 _EMPTY = len(b'{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}')
@@ -23,6 +26,8 @@ class Report:
     def __init__(self, model: str) -> None:
         self.model = model
         self.complete = False
+        self.failed = False
+        """Whether the service said itself that it broke off."""
         self._usage: Json = {}
         self._deltas = self._deltas_size = 0
         """Pieces of content since the last figures, and their bytes."""
@@ -30,18 +35,19 @@ class Report:
         """The output tokens of the last figures, which are of what was streamed before them."""
 
     @property
-    def empty(self) -> bool:
-        return not self._usage
+    def told(self) -> bool:
+        """Whether it has the figures that no answer goes without."""
+        return self._prompt_told and _told(self._usage, "output_tokens") is not None
 
     @property
-    def prompt_told(self) -> bool:
+    def _prompt_told(self) -> bool:
         """llama.cpp leaves out the head of a stream, which tells it, where the first token is half a character."""
-        return "input_tokens" in self._usage
+        return _told(self._usage, "input_tokens") is not None
 
     def message(self, message: Any) -> None:
         """A whole message, or the head of a streamed one."""
         if isinstance(message, dict):
-            self.model = str(message.get("model") or self.model)
+            self.model = _name(message, self.model)
             self._add(_fields(message.get("usage")))
 
     def delta(self, size: int) -> None:
@@ -54,7 +60,7 @@ class Report:
 
         What one is only its type says: a client's stop sequence, which comes back beside the figures, may be any word.
         """
-        if b'"message_' in data:
+        if b'"message_' in data or b'"error"' in data:
             event = _parsed(data)
             self._message_event(event)
             is_delta = event.get("type") == "content_block_delta"
@@ -64,12 +70,12 @@ class Report:
             self.delta(len(data) + _FRAME)
 
     def shares(self) -> list[Share]:
-        if self.empty:
+        if not self._usage:
             return []
         apart = [entry for entry in _list(self._usage.get("iterations")) if entry.get("type") in _APART]
         return [
             self._share(self.model, self._usage),
-            *(self._share(str(entry.get("model") or self.model), entry) for entry in apart),
+            *(self._share(_name(entry, self.model), entry) for entry in apart),
         ]
 
     def at_least(self, prompt: Share) -> list[Share]:
@@ -77,7 +83,7 @@ class Report:
 
         A token per streamed delta, or per four bytes of them where that is more; `prompt` until it is reported.
         """
-        reported = self.shares() if self.prompt_told else [*self.shares(), prompt]
+        reported = self.shares() if self._prompt_told else [*self.shares(), prompt]
         since = _output(reported) - self._output_told
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
         return [*reported, reported[0]._replace(tokens=TokenCounts(output=max(streamed - since, 0)))]
@@ -94,6 +100,8 @@ class Report:
                     self._output_told = _output(self.shares())
             case "message_stop":
                 self.complete = True
+            case "error":
+                self.failed = True
             case _:
                 pass
 
@@ -123,7 +131,7 @@ class Meter:
             self._feed(self._events, plain)
             return
         for event in plain[: -len(_END)].split(_END):  # few of them have to be read
-            if b'"message_' in event:
+            if b'"message_' in event or b'"error"' in event:
                 self._feed(self._events, event + _END)
             elif b'"content_block_delta"' in event:
                 self._report.delta(len(event) + len(_END))
@@ -133,10 +141,22 @@ class Meter:
             self._report.event(data)
 
     def end(self) -> None:
-        """The answer is whole."""
+        """Nothing more comes. Raises Unavailable for what is not all of an answer, unless the service said so."""
         if self._events is None:
-            self._report.message(_parsed(self._body))
-            self._report.complete = True
+            self._end_of_message()
+            return
+        self._feed(self._events, _END)  # some leave out that of the last event
+        if not self._report.complete and not self._report.failed:
+            raise Unavailable("The model service ended its answer before it was whole. Try again.")
+
+    def _end_of_message(self) -> None:
+        message = _parsed(self._body)
+        if not message:
+            raise Unavailable("The model service sent no message, or only a part of one. Try again.")
+        self._report.message(message)
+        self._report.complete = True
+        if not self._report.told:
+            self._report.delta(len(self._body))
 
     def _decode(self, chunk: bytes) -> bytes:
         try:
@@ -189,6 +209,17 @@ def _fields(value: Any) -> Json:
     return value if isinstance(value, dict) else {}
 
 
+def _name(of: Json, otherwise: str) -> str:
+    return str(of.get("model") or otherwise)[:LONGEST_MODEL]
+
+
 def _count(usage: Json, name: str) -> int:
+    return _told(usage, name) or 0
+
+
+def _told(usage: Json, name: str) -> int | None:
+    """A figure; None for what is none, such as text. Some write 10.0."""
     value = usage.get(name)
-    return value if isinstance(value, int) and value > 0 else 0
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
+        return None
+    return ceil(value)

@@ -121,6 +121,12 @@ class TestUsage:
         await ask(world.gateway, call(await world.run_token()))
         assert await world.spent(SPENT) > 0
 
+    @pytest.mark.parametrize(("model", "cost"), [("claude-sonnet-5-5", 0), ("nobody-knows", None)])
+    async def test_without_usage_the_cost_of_a_model_without_a_price_is_not_known(self, model: str, cost: int | None):
+        world, _ = scripted(Script.json({"type": "message"}))
+        await ask(world.gateway, call(await world.run_token(), orjson.dumps({"model": model})))
+        assert [sent["cost_micro_usd"] for sent in await world.recorded()] == [cost]
+
     async def test_a_stream_that_never_told_its_prompt_is_charged_for_one(self):
         world, _ = scripted(Script.stream(*EVENTS[1:]))
         body = orjson.dumps({"model": "claude-sonnet-5-5", "stream": True, "x": "y" * 4000})
@@ -356,6 +362,26 @@ class TestPassThrough:
 
 
 class TestBrokenStream:
+    @pytest.mark.parametrize("rest", [b"", b"event: content", b'event: message_stop\ndata: {"type": "mess'])
+    async def test_one_that_ends_before_it_is_whole_is_one_that_broke_off(self, rest: bytes):
+        world, _ = scripted(Script.stream(*EVENTS[:-1], rest))
+        _, body = await ask(world.gateway, call(await world.run_token()))
+        assert body.startswith(b"".join(EVENTS[:-1]) + b"event: error\ndata: ")
+        assert [sent["status"] for sent in await world.recorded()] == [502]
+
+    async def test_what_the_service_says_of_it_itself_is_all(self):
+        (error,) = sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})
+        world, _ = scripted(Script.stream(*EVENTS[:3], error))
+        _, body = await ask(world.gateway, call(await world.run_token()))
+        assert body == b"".join(EVENTS[:3]) + error
+        assert [sent["status"] for sent in await world.recorded()] == [502]
+
+    async def test_half_a_message_is_no_answer(self):
+        world, _ = scripted(Script(200, steps=[orjson.dumps(message())[:-20]]))
+        with pytest.raises(Unavailable):
+            await ask(world.gateway, call(await world.run_token()))
+        assert [sent["status"] for sent in await world.recorded()] == [502]
+
     async def test_between_events_the_client_gets_an_error_event(self):
         world, _ = scripted(Script.stream(*EVENTS[:3], Unavailable("It broke off.")))
         _, body = await ask(world.gateway, call(await world.run_token()))
@@ -388,8 +414,13 @@ class TestPings:
         async with world.gateway.messages(call(await world.run_token())) as answer:
             return await read(answer)
 
+    async def told_before_the_end(self, *steps: bytes | float, interval: float = 0.02) -> list[bytes]:
+        *before, end = await self.told(*steps, EVENTS[-1], interval=interval)
+        assert end == EVENTS[-1]
+        return before
+
     async def test_a_silent_stream_is_pinged_between_events(self):
-        got = await self.told(b"data: 1\n\n", 0.07, b"data: 2\n\n")
+        got = await self.told_before_the_end(b"data: 1\n\n", 0.07, b"data: 2\n\n")
         assert (got[0], got[-1]) == (b"data: 1\n\n", b"data: 2\n\n")
         assert 1 <= got.count(PING) <= 4
 
@@ -398,16 +429,18 @@ class TestPings:
 
     @pytest.mark.parametrize("part", [b"data: 1\n", b"data: 1", b"data: 1\r\n", b"data: 1\r\n\r"])
     async def test_never_inside_an_event(self, part: bytes):
-        got = await self.told(part, 0.06, b"\n\n")
+        got = await self.told_before_the_end(part, 0.06, b"\n\n")
         assert PING in got
         assert [chunk for chunk in got if chunk is not PING] == [part + b"\n\n"]
 
     async def test_a_lively_stream_is_left_alone(self):
         steps = [b"data: 1\n\n", 0.001] * 20
-        assert await self.told(*steps, interval=5) == [b"data: 1\n\n"] * 20
+        assert await self.told_before_the_end(*steps, interval=5) == [b"data: 1\n\n"] * 20
 
-    async def test_a_stream_without_a_last_end_passes_whole(self):
-        assert b"".join(await self.told(b"data: 1\n\ndata: 2\n")) == b"data: 1\n\ndata: 2\n"
+    @pytest.mark.parametrize("end", [b"", b"\n", b"\r\n"])
+    async def test_a_stream_without_a_last_end_passes_whole(self, end: bytes):
+        stream = b"".join(EVENTS).rstrip(b"\n") + end
+        assert b"".join(await self.told(stream)) == stream
 
     async def test_a_break_comes_after_the_last_whole_event(self):
         first, last = await self.told(b"data: 1\n\ndata: 2", Unavailable("gone"))

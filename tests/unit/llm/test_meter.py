@@ -1,5 +1,6 @@
 import gzip
 import itertools
+from contextlib import suppress
 from typing import Any
 
 import orjson
@@ -25,7 +26,8 @@ def streamed(data: bytes, size: int) -> Report:
     meter = Meter(report, "", streamed=True)
     for start in range(0, len(data), size):
         meter.feed(data[start : start + size])
-    meter.end()
+    with suppress(Unavailable):  # it was cut
+        meter.end()
     return report
 
 
@@ -154,11 +156,47 @@ class TestMessage:
             Share(model, TokenCounts(input=90, output=9), fast=True),
         ]
 
-    @pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'{"usage": null}', b'{"usage": {}}'])
-    def test_a_body_without_usage_reports_nothing(self, body: bytes):
+    @pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'{"usage": {"input_tokens": 1'])
+    def test_what_is_no_message_is_one_that_broke_off(self, body: bytes):
+        meter = Meter(Report("asked"), "", streamed=False)
+        meter.feed(body)
+        with pytest.raises(Unavailable):
+            meter.end()
+
+    @pytest.mark.parametrize("usage", [None, {}, [1], "3", {"input_tokens": None}])
+    def test_a_body_without_usage_reports_nothing(self, usage: Any):
+        report = self.reported(usage)
+        assert not report.told
+        assert report.shares() == []
+        assert report.at_least(UNKNOWN)[-1].tokens.output > 0
+
+    @pytest.mark.parametrize(
+        "figures",
+        [
+            {"input_tokens": "10", "output_tokens": 5},
+            {"input_tokens": 10, "output_tokens": True},
+            {"input_tokens": -1, "output_tokens": 5},
+            {"input_tokens": 2**63, "output_tokens": 5},
+            {"input_tokens": 10},
+        ],
+    )
+    def test_what_is_no_figure_is_not_told(self, figures: Any):
+        report = self.reported(figures)
+        assert not report.told
+        assert all(0 <= count <= 10 for share in report.shares() for count in share.tokens)
+
+    def test_a_figure_may_be_written_as_a_fraction(self):
+        report = self.reported({"input_tokens": 10.0, "output_tokens": 4.2})
+        assert report.told
+        assert report.shares()[0].tokens == TokenCounts(input=10, output=5)
+
+    def test_a_name_without_end_is_cut_off(self):
+        assert len(self.reported({}, model="-12345678" * 1000).model) == 200
+
+    @staticmethod
+    def reported(usage: Any, model: str = "m") -> Report:
         report = Report("asked")
         meter = Meter(report, "", streamed=False)
-        meter.feed(body)
+        meter.feed(orjson.dumps({"model": model, "usage": usage}))
         meter.end()
-        assert report.empty
-        assert report.shares() == []
+        return report

@@ -101,7 +101,7 @@ class Origin:
                     tls=self._tls,
                 )
         except (OSError, TimeoutError, UnicodeError) as error:
-            raise NotConnected(f"{self._authority}: {error or 'no connection in time'}") from error
+            raise NotConnected(f"{self._authority}: {str(error) or 'no connection in time'}") from error
 
 
 class Response:

@@ -2,9 +2,10 @@
 
 import asyncio
 import re
+import socket
 import ssl
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import pytest
 import trustme
@@ -355,6 +356,19 @@ class TestFailure:
         async with closing(Origin(url)) as origin:
             with pytest.raises(NotConnected):
                 await ask(origin)
+
+    async def test_a_host_that_does_not_take_the_connection_is_given_up(self):
+        with socket.create_server(("127.0.0.1", 0), backlog=0) as deaf:
+            port = deaf.getsockname()[1]
+            with ExitStack() as others:  # they fill its queue: it hears of no more
+                for _ in range(3):
+                    waiting = others.enter_context(socket.socket())
+                    waiting.setblocking(False)
+                    waiting.connect_ex(("127.0.0.1", port))
+                await asyncio.sleep(0.05)
+                origin = Origin(f"http://127.0.0.1:{port}", connect_seconds=0.2)
+                with pytest.raises(NotConnected, match="no connection in time"):
+                    await origin.send("GET", "/", [], b"", 30)
 
     async def test_no_such_host(self):
         async with closing(Origin("http://no-such-host.invalid")) as origin:

@@ -56,6 +56,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a second per case, without the peers that install much")
     parser.add_argument("--only", metavar="TEXT", help="the subjects with TEXT in their name")
     options = parser.parse_args()
+    if os.geteuid() != 0:
+        parser.error("run it as root: load and model service come first on their core")
     leave_first_core()
     with tempfile.TemporaryDirectory(prefix="kanban-bench-") as folder:
         report("llm", asyncio.run(_Bench(Path(folder), options.quick, options.only or "").run()))

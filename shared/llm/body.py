@@ -20,8 +20,11 @@ _SEARCHES = 10
 """Where a request sets no limit: the service ends a turn after so many rounds of its own tools."""
 _MOST_FIELDS = 1000
 """Anthropic's API has some thirty."""
-_DECIDING = ("model", "max_tokens", "stream")
+_DECIDING = ("model", "max_tokens", "stream", "speed", "inference_geo", "tools", "fallbacks")
 """A service that takes the first of two, or one in capitals, would do another thing than was held for."""
+_CACHED = re.compile(rb'"(?:cache_control|caching)"', re.IGNORECASE)
+"""`caching` is the advisor tool's."""
+_FOR_AN_HOUR = re.compile(rb'"1h"', re.IGNORECASE)
 _QUOTED = [b'"%b"' % name.encode() for name in _DECIDING]
 _ESCAPED = re.compile(rb"\\u00(?:3\d|[4-7])")
 """A letter or digit written as its number, as nobody has to: a word may be there that cannot be seen."""
@@ -46,6 +49,8 @@ class Asked(NamedTuple):
     us_only: bool = False
     web_searches: int = 0
     prompt: PromptClass = "input"
+    beside: tuple[str, ...] = ()
+    """Models that may be asked by the way: by an advisor, or in place of `model`."""
 
 
 def asked(body: bytes) -> Asked:
@@ -57,17 +62,16 @@ def asked(body: bytes) -> Asked:
     model = fields.get("model") if isinstance(fields, dict) else None
     if not isinstance(model, str) or not model:
         raise BadRequest("model: name the model, for example with GET /api/v1/models.")
-    if len(model) > LONGEST_MODEL:
-        raise BadRequest(f"model: a name has at most {LONGEST_MODEL} characters.")
     _require_clear(body, fields)
     return Asked(
-        model,
+        _checked(model),
         fields.get("stream") is True,
         _most_output(fields.get("max_tokens", _UNSAID_OUTPUT)),
         fields.get("speed") == "fast",
         fields.get("inference_geo") == "us",
         _most_searches(fields.get("tools")),
         _prompt_class(body),
+        tuple(_beside(fields)),
     )
 
 
@@ -86,9 +90,25 @@ def _require_clear(body: bytes, fields: Json) -> None:
 
 def _prompt_class(body: bytes) -> PromptClass:
     """By what stands anywhere in the request."""
-    if _ESCAPED.search(body) or (b'"cache_control"' in body and b'"1h"' in body):
+    cached = _CACHED.search(body)
+    if _ESCAPED.search(body) or (cached and _FOR_AN_HOUR.search(body)):
         return "cache_write_1h"
-    return "cache_write_5m" if b'"cache_control"' in body else "input"
+    return "cache_write_5m" if cached else "input"
+
+
+def _beside(fields: Json) -> Iterator[str]:
+    for name in ("tools", "fallbacks"):
+        entries = fields.get(name)
+        for entry in entries if isinstance(entries, list) else []:
+            model = entry.get("model") if isinstance(entry, dict) else None
+            if isinstance(model, str) and model:
+                yield _checked(model)
+
+
+def _checked(model: str) -> str:
+    if len(model) > LONGEST_MODEL:
+        raise BadRequest(f"model: a name has at most {LONGEST_MODEL} characters.")
+    return model
 
 
 def _most_output(given: Any) -> int:

@@ -47,7 +47,7 @@ class Gateway:
         """POST /v1/messages. Leaving early ends the call upstream; what was used by then is billed."""
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
-        caller.check_model(wanted.model)
+        caller.check_models(wanted.model, *wanted.beside)
         bill = Bill(caller, call, wanted, self._dearest(wanted), self._clock)
         await self._books.admit(bill)
         routed: Routed | None = None
@@ -55,7 +55,7 @@ class Gateway:
             routed = await self._router.send(_outgoing(call, caller, wanted), wanted.model, bill.gave_up)
             incoming = routed.incoming
             bill.status = incoming.status
-            if header(incoming, "content-type").startswith("text/event-stream"):
+            if incoming.status < 300 and header(incoming, "content-type").lower().startswith("text/event-stream"):
                 async with aclosing(self._stream(incoming, bill)) as chunks:
                     yield Answer(incoming.status, [*headers.back(incoming.headers), *bill.notes], chunks=chunks)
             else:
@@ -81,7 +81,7 @@ class Gateway:
         """POST /v1/messages/count_tokens, which costs nothing."""
         caller = await self._keys.authenticate(call.headers)
         wanted = asked(call.body)
-        caller.check_model(wanted.model)
+        caller.check_models(wanted.model, *wanted.beside)
         yield await _passed_on(await self._router.send(_outgoing(call, caller), wanted.model))
 
     @asynccontextmanager
@@ -116,7 +116,7 @@ class Gateway:
 
     def _dearest(self, wanted: Asked) -> str:
         """Whichever target answers, no more than was held is spent."""
-        names = self._router.routes.find(wanted.model).names(wanted.model)
+        names = [*self._router.routes.find(wanted.model).names(wanted.model), *wanted.beside]
         return names[0] if len(names) == 1 else max(names, key=lambda name: self._price(name, wanted.fast))
 
     def _price(self, model: str, fast: bool) -> int:
@@ -127,35 +127,43 @@ class Gateway:
         """Settles before the end is passed on, so that a client's next call meets the raised count."""
         encoding = header(incoming, "content-encoding")
         events = None if encoding else Events()
+        broken: Unavailable | None = None
         try:
             meter = Meter(bill.report, encoding, streamed=True)
-            while (chunk := await incoming.read(self._ping_seconds)) != b"":
-                if chunk is None:
-                    if events:
-                        yield PING
-                    continue
-                bill.first_byte()
-                if whole := events.feed(chunk) if events else chunk:
-                    meter.feed(whole)
-                    if bill.report.complete:
-                        self._books.settle(bill)
-                    yield whole
+            try:
+                while (chunk := await incoming.read(self._ping_seconds)) != b"":
+                    if chunk is None:
+                        if events:
+                            yield PING
+                        continue
+                    bill.first_byte()
+                    if whole := events.feed(chunk) if events else chunk:
+                        meter.feed(whole)
+                        self._note_end(bill)
+                        yield whole
+            except Unavailable as error:
+                broken = error
             rest = events.rest() if events else b""
             meter.feed(rest)
-            if bill.status < 300:
-                meter.end()
-            if bill.report.complete:
-                self._books.settle(bill)
+            meter.end(broken)
+            self._note_end(bill)
             if rest:
                 yield rest
-            if bill.report.failed and bill.status < 300:
-                bill.status = BROKEN_OFF
+            if broken and encoding:
+                raise broken
         except Unavailable as error:
             bill.status = BROKEN_OFF
             log.warning("llm.stream_broken_off", key_id=bill.caller.key_id, run_id=bill.caller.run_id)
             if encoding:
                 raise
             yield errors.event(error)
+
+    def _note_end(self, bill: Bill) -> None:
+        """Before it is passed on: many clients leave with it."""
+        if bill.report.failed:
+            bill.status = BROKEN_OFF
+        if bill.report.complete:
+            self._books.settle(bill)
 
     async def _whole(self, incoming: Incoming, bill: Bill) -> bytes:
         try:

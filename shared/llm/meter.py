@@ -1,5 +1,6 @@
 """Reads what an answer used, from a copy of its bytes; the answer itself passes untouched."""
 
+import json
 import zlib
 from math import ceil
 from typing import Any
@@ -13,7 +14,7 @@ from shared.llm.sse import Splitter
 
 _APART = ("compaction", "advisor_message")
 """Iterations whose tokens are not part of the top-level figures."""
-_MOST_TOKENS = 10**12
+_MOST_TOKENS = 10**11
 """More is no figure: it could not be counted."""
 _END = b"\n\n"
 _FRAME = len(b"event: content_block_delta\ndata: \n\n")
@@ -29,6 +30,8 @@ class Report:
         self.failed = False
         """Whether the service said itself that it broke off."""
         self._usage: Json = {}
+        self._final = False
+        """Whether the output's figure is there: the head of a stream has one that stands for it."""
         self._deltas = self._deltas_size = 0
         """Pieces of content since the last figures, and their bytes."""
         self._output_told = 0
@@ -37,7 +40,7 @@ class Report:
     @property
     def told(self) -> bool:
         """Whether it has the figures that no answer goes without."""
-        return self._prompt_told and _told(self._usage, "output_tokens") is not None
+        return self._prompt_told and self._final
 
     @property
     def _prompt_told(self) -> bool:
@@ -45,7 +48,12 @@ class Report:
         return _told(self._usage, "input_tokens") is not None
 
     def message(self, message: Any) -> None:
-        """A whole message, or the head of a streamed one."""
+        """A whole message."""
+        self._head(message)
+        self._final = _told(self._usage, "output_tokens") is not None
+        self.complete = True
+
+    def _head(self, message: Any) -> None:
         if isinstance(message, dict):
             self.model = _name(message, self.model)
             self._add(_fields(message.get("usage")))
@@ -55,17 +63,21 @@ class Report:
         self._deltas += 1
         self._deltas_size += size
 
-    def event(self, data: bytes) -> None:
+    def event(self, name: bytes, data: bytes) -> None:
         """An event of a stream. Figures of later events replace those of earlier ones.
 
-        What one is only its type says: a client's stop sequence, which comes back beside the figures, may be any word.
+        What one is only its name or type says: a client's stop sequence, which comes back beside the figures, may be
+        any word. llama.cpp's errors have a type of their own.
         """
-        if b'"message_' in data or b'"error"' in data:
+        if name == b"error":
+            self.failed = True
+            return
+        is_delta = b'"content_block_delta"' in data
+        if b'"message_' in data or b'"error"' in data or name == b"message_stop":
             event = _parsed(data)
-            self._message_event(event)
-            is_delta = event.get("type") == "content_block_delta"
-        else:
-            is_delta = b'"content_block_delta"' in data
+            kind = event.get("type", name.decode("latin-1")) if isinstance(event, dict) else ""
+            self._message_event(kind, _fields(event))
+            is_delta = kind == "content_block_delta"
         if is_delta:
             self.delta(len(data) + _FRAME)
 
@@ -88,13 +100,14 @@ class Report:
         streamed = max(self._deltas, (self._deltas_size - self._deltas * (_FRAME + _EMPTY)) // 4)
         return [*reported, reported[0]._replace(tokens=TokenCounts(output=max(streamed - since, 0)))]
 
-    def _message_event(self, event: Json) -> None:
-        match event.get("type"):
+    def _message_event(self, kind: Any, event: Json) -> None:
+        match kind:
             case "message_start":
-                self.message(event.get("message"))
+                self._head(event.get("message"))
             case "message_delta":
                 usage = _fields(event.get("usage"))
                 self._add(usage)
+                self._final = self._final or _told(usage, "output_tokens") is not None
                 if _count(usage, "output_tokens"):
                     self._deltas = self._deltas_size = 0
                     self._output_told = _output(self.shares())
@@ -131,38 +144,46 @@ class Meter:
             self._feed(self._events, plain)
             return
         for event in plain[: -len(_END)].split(_END):  # few of them have to be read
-            if b'"message_' in event or b'"error"' in event:
+            if b'"message_' in event or b'"error"' in event or event.startswith((b"event: error", b"event: message_")):
                 self._feed(self._events, event + _END)
             elif b'"content_block_delta"' in event:
                 self._report.delta(len(event) + len(_END))
 
     def _feed(self, events: Splitter, plain: bytes) -> None:
-        for data in events.feed(plain):
-            self._report.event(data)
+        for name, data in events.feed(plain):
+            self._report.event(name, data)
 
-    def end(self) -> None:
-        """Nothing more comes. Raises Unavailable for what is not all of an answer, unless the service said so."""
+    def end(self, broken: Unavailable | None = None) -> None:
+        """Nothing more comes. Raises `broken`, or Unavailable, for what is not all of an answer, unless the service
+        said so."""
         if self._events is None:
             self._end_of_message()
             return
         self._feed(self._events, _END)  # some leave out that of the last event
         if not self._report.complete and not self._report.failed:
-            raise Unavailable("The model service ended its answer before it was whole. Try again.")
+            raise broken or Unavailable("The model service ended its answer before it was whole. Try again.")
 
     def _end_of_message(self) -> None:
         message = _parsed(self._body)
-        if not message:
+        if message is None and self._body.strip():
             raise Unavailable("The model service sent no message, or only a part of one. Try again.")
         self._report.message(message)
-        self._report.complete = True
         if not self._report.told:
             self._report.delta(len(self._body))
 
     def _decode(self, chunk: bytes) -> bytes:
         try:
-            return self._decoder.decompress(chunk) if self._decoder else chunk
+            return self._decompressed(chunk) if self._decoder else chunk
         except zlib.error as error:
             raise Unavailable("The model service sent a damaged gzip body. Try again.") from error
+
+    def _decompressed(self, chunk: bytes) -> bytes:
+        """It may be several compressed files in a row."""
+        plain = self._decoder.decompress(chunk)
+        while self._decoder.eof and (rest := self._decoder.unused_data):
+            self._decoder = _decoder("gzip")
+            plain += self._decoder.decompress(rest)
+        return plain
 
 
 def _decoder(encoding: str) -> Any:
@@ -175,11 +196,16 @@ def _decoder(encoding: str) -> Any:
             raise Unavailable(f"The model service answered in an encoding that was not asked for: {other[:40]}.")
 
 
-def _parsed(data: bytes) -> Json:
+def _parsed(data: bytes) -> Any:
+    """None for what is no JSON. Half characters, NaN and a mark at the start, which are none to orjson, are common."""
     try:
-        return _fields(orjson.loads(data))
+        return orjson.loads(data)
     except orjson.JSONDecodeError:
-        return {}
+        pass
+    try:
+        return json.loads(data.decode("utf-8-sig", "replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _list(value: Any) -> list[Json]:

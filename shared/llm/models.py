@@ -128,9 +128,9 @@ class Caller:
     models: frozenset[str] | None = None
     allowances: tuple[Allowance, ...] = ()
 
-    def check_model(self, model: str) -> None:
-        """Raises Forbidden for a model that its key may not use; the name is the one the caller asks for."""
-        if self.models is not None and model not in self.models:
+    def check_models(self, *models: str) -> None:
+        """Raises Forbidden for one that its key may not use; the names are those the caller asks for."""
+        if self.models is not None and not self.models.issuperset(models):
             raise Forbidden(f"This key may use these models only: {', '.join(sorted(self.models))}.")
 
 

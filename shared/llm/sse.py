@@ -33,19 +33,20 @@ def _after(text: bytearray, mark: bytes, start: int) -> int:
 
 
 class Splitter:
-    """Cuts a stream of bytes, whatever its chunks, into the data of its events."""
+    """Cuts a stream of bytes, whatever its chunks, into its events."""
 
     def __init__(self) -> None:
         self._line: list[bytes] = []
+        self._name = b""
         self._data: list[bytes] = []
 
     @property
     def between(self) -> bool:
         """Whether all that was fed are whole events."""
-        return not self._line and not self._data
+        return not self._line and not self._data and not self._name
 
-    def feed(self, chunk: bytes) -> list[bytes]:
-        """The data of every event that `chunk` completes."""
+    def feed(self, chunk: bytes) -> list[tuple[bytes, bytes]]:
+        """Name and data of every event that `chunk` completes."""
         if not chunk:
             return []
         if b"\n" not in chunk and b"\r" not in chunk and not (self._line and self._line[-1].endswith(b"\r")):
@@ -53,12 +54,15 @@ class Splitter:
             return []
         lines = b"".join((*self._line, chunk)).splitlines(keepends=True)
         self._line = [] if lines[-1].endswith(b"\n") else [lines.pop()]
-        found: list[bytes] = []
+        found: list[tuple[bytes, bytes]] = []
         for line in lines:
             text = line.rstrip(b"\r\n")
             if text.startswith(b"data:"):
                 self._data.append(text[5:].strip())
-            elif not text and self._data:
-                found.append(b"\n".join(self._data))
-                self._data = []
+            elif text.startswith(b"event:"):
+                self._name = text[6:].strip()
+            elif not text:
+                if self._data:
+                    found.append((self._name, b"\n".join(self._data)))
+                self._name, self._data = b"", []
         return found

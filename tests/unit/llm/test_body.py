@@ -72,6 +72,8 @@ class TestAsked:
             (b'"system": [{"cache_control": {"type": "ephemeral"}}]', "cache_write_5m"),
             (b'"cache_control": {"type": "ephemeral", "ttl": "1h"}', "cache_write_1h"),
             (b'"\\u0063ache_control": {"type": "ephemeral"}', "cache_write_1h"),
+            (b'"Cache_Control": {"TTL": "1H"}', "cache_write_1h"),
+            (b'"x": [{"caching": {"type": "ephemeral", "ttl": "5m"}}]', "cache_write_5m"),
             (b'"cache_control": {"type": "ephemeral", "ttl": "\\u0031h"}', "cache_write_1h"),
             (b'"system": "\\u001b[1m \\u00e9 \\u003cb\\u003e"', "input"),
         ],
@@ -88,6 +90,8 @@ class TestAsked:
             b'{"model": "m", "max_tokens": 1, "Max_Tokens": 9}',
             '{"model": "m", "\u017ftream": true}'.encode(),
             b'{"model": "m", "stream": false, "x": {"stream": true}, "stream": true}',
+            b'{"model": "m", "speed": "fast", "speed": "standard"}',
+            b'{"model": "m", "tools": [{"model": "dear"}], "tools": []}',
         ],
     )
     def test_what_services_may_read_in_two_ways_is_refused(self, body: bytes):
@@ -97,6 +101,11 @@ class TestAsked:
     def test_names_within_may_come_again(self):
         body = b'{"model": "m", "tools": [{"model": 1, "MODEL": 2, "stream": 3}, {"stream": 4}]}'
         assert asked(body) == Asked("m")
+
+    def test_models_that_may_be_asked_by_the_way(self):
+        tools = [{"type": "advisor_20260301", "name": "advisor", "model": "dear"}, {"name": "mine"}, "odd"]
+        body = orjson.dumps({"model": "m", "tools": tools, "fallbacks": [{"model": "other"}, "odd", 4, {}]})
+        assert asked(body).beside == ("dear", "other")
 
     def test_a_model_of_a_longer_name_than_any_is_refused(self):
         assert asked(orjson.dumps({"model": "m" * 200})).model == "m" * 200

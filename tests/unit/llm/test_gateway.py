@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from shared.core.errors import BadRequest, PaymentRequired, PlatformError, RateLimited, Unavailable
+from shared.core.errors import BadRequest, Forbidden, PaymentRequired, PlatformError, RateLimited, Unavailable
 from shared.llm.gateway import Gateway
 from shared.llm.models import Call
 from shared.llm.routes import Provider, Route, Routes, Target
@@ -361,6 +361,24 @@ class TestPassThrough:
         assert [(sent["status"], sent["charged_micro_usd"]) for sent in await world.recorded()] == [(0, 0)]
 
 
+class TestModels:
+    @pytest.mark.parametrize(
+        "field",
+        [
+            {"tools": [{"type": "advisor_20260301", "name": "advisor", "model": "claude-opus-5"}]},
+            {"fallbacks": [{"model": "claude-opus-5"}]},
+        ],
+    )
+    async def test_no_other_is_asked_by_the_way(self, field: dict[str, Any]):
+        world, upstream = scripted(Script.json(message()))
+        key, record = await world.key()
+        await world.keys.change(record.key_hash, lambda _: {"models": ["claude-haiku-4-5"]})
+        body = orjson.dumps({"model": "claude-haiku-4-5"} | field)
+        with pytest.raises(Forbidden, match="claude-haiku-4-5"):
+            await ask(world.gateway, call(key, body))
+        assert upstream.requests == []
+
+
 class TestBrokenStream:
     @pytest.mark.parametrize("rest", [b"", b"event: content", b'event: message_stop\ndata: {"type": "mess'])
     async def test_one_that_ends_before_it_is_whole_is_one_that_broke_off(self, rest: bytes):
@@ -368,6 +386,31 @@ class TestBrokenStream:
         _, body = await ask(world.gateway, call(await world.run_token()))
         assert body.startswith(b"".join(EVENTS[:-1]) + b"event: error\ndata: ")
         assert [sent["status"] for sent in await world.recorded()] == [502]
+
+    @pytest.mark.parametrize("end", [b"\n\n", b""])
+    async def test_what_breaks_after_its_end_is_whole(self, end: bytes):
+        stream = b"".join(EVENTS).rstrip(b"\n") + end
+        world, _ = scripted(Script.stream(stream, Unavailable("It broke off.")))
+        assert (await ask(world.gateway, call(await world.run_token())))[1] == stream
+        assert [sent["status"] for sent in await world.recorded()] == [200]
+
+    async def test_whoever_leaves_with_the_services_error_has_seen_it_break_off(self):
+        world, _ = scripted(Script.stream(b"".join(sse({"type": "error", "error": {}})), 9))
+        async with world.gateway.messages(call(await world.run_token())) as answer:
+            assert answer.chunks
+            await anext(answer.chunks)
+        assert [sent["status"] for sent in await world.recorded()] == [502]
+
+    async def test_an_error_may_come_as_events(self):
+        (error,) = sse({"type": "error", "error": {}})
+        headers = [("content-type", "text/event-stream"), ("content-encoding", "br")]
+        world, _ = scripted(Script(400, headers, [error]))
+        assert await ask(world.gateway, call(await world.run_token())) == (400, error)
+        assert [sent["charged_micro_usd"] for sent in await world.recorded()] == [0]
+
+    async def test_a_content_type_may_be_in_capitals(self):
+        world, _ = scripted(replace(Script.stream(*EVENTS), headers=[("content-type", "Text/Event-Stream")]))
+        assert (await ask(world.gateway, call(await world.run_token())))[1] == b"".join(EVENTS)
 
     async def test_what_the_service_says_of_it_itself_is_all(self):
         (error,) = sse({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}})

@@ -101,6 +101,29 @@ class TestStream:
         assert not report.complete
         assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 12
 
+    @pytest.mark.parametrize("end", [[], [{"type": "message_delta", "usage": {}}]])
+    def test_the_figure_of_a_streams_head_is_not_that_of_its_end(self, end: list[Any]):
+        *before, _, stop = stream_events(text=["a"] * 40)
+        report = streamed(b"".join(sse(*before, *end, stop)), 99)
+        assert report.complete
+        assert not report.told
+        assert sum(share.tokens.output for share in report.at_least(UNKNOWN)) == 40
+
+    @pytest.mark.parametrize("size", [1, 30, 100_000])
+    @pytest.mark.parametrize(
+        ("last", "complete", "failed"),
+        [
+            (b'event: error\ndata: {"code": 500, "type": "server_error"}\n\n', False, True),
+            (b'data: {"type": "error", "error": {}}\n\n', False, True),
+            (b"event: message_stop\ndata: {}\n\n", True, False),
+            (b'event: message_stop\ndata: {"type": "mess', False, False),
+            (b'event: ping\ndata: {"of": "error"}\n\n', False, False),
+        ],
+    )
+    def test_how_a_stream_may_end(self, size: int, last: bytes, complete: bool, failed: bool):
+        report = streamed(b"".join(sse(*stream_events()[:-1])) + last, size)
+        assert (report.complete, report.failed) == (complete, failed)
+
     def test_a_stream_cut_in_the_middle_charges_at_least_its_deltas(self):
         report = streamed(b"".join(sse(*stream_events(text=["a"] * 40))[:42]), 99)
         assert not report.complete
@@ -156,12 +179,40 @@ class TestMessage:
             Share(model, TokenCounts(input=90, output=9), fast=True),
         ]
 
-    @pytest.mark.parametrize("body", [b"", b"[]", b"not json", b'{"usage": {"input_tokens": 1'])
+    @pytest.mark.parametrize("body", [b"not json", b'{"usage": {"input_tokens": 1'])
     def test_what_is_no_message_is_one_that_broke_off(self, body: bytes):
         meter = Meter(Report("asked"), "", streamed=False)
         meter.feed(body)
         with pytest.raises(Unavailable):
             meter.end()
+
+    @pytest.mark.parametrize(
+        ("body", "output"),
+        [
+            (b"", 0),
+            (b"[]", 0),
+            (b'{"content": "\\ud83d", "usage": {"input_tokens": 1, "output_tokens": 2}}', 2),
+            (b'\xef\xbb\xbf{"x": NaN, "usage": {"input_tokens": 1, "output_tokens": 2}}', 2),
+        ],
+    )
+    def test_what_only_some_can_read_is_whole(self, body: bytes, output: int):
+        report = Report("asked")
+        meter = Meter(report, "", streamed=False)
+        meter.feed(body)
+        meter.end()
+        assert report.complete
+        assert report.told == bool(output)
+        assert sum(share.tokens.output for share in report.shares()) == output
+
+    @pytest.mark.parametrize("parts", [1, 2, 5])
+    def test_several_compressed_files_in_a_row_are_one(self, parts: int):
+        text = orjson.dumps(message())
+        size = len(text) // parts + 1
+        report = Report("asked")
+        meter = Meter(report, "gzip", streamed=False)
+        meter.feed(b"".join(gzip.compress(text[at : at + size]) for at in range(0, len(text), size)))
+        meter.end()
+        assert report.shares()[0].tokens.output == 12
 
     @pytest.mark.parametrize("usage", [None, {}, [1], "3", {"input_tokens": None}])
     def test_a_body_without_usage_reports_nothing(self, usage: Any):

@@ -20,12 +20,11 @@ _SEARCHES = 10
 """Where a request sets no limit: the service ends a turn after so many rounds of its own tools."""
 _MOST_FIELDS = 1000
 """Anthropic's API has some thirty."""
-_DECIDING = ("model", "max_tokens", "stream", "speed", "inference_geo", "tools", "fallbacks")
+_DECIDING = {
+    name: b'"%b"' % name.encode()
+    for name in ("model", "max_tokens", "stream", "speed", "inference_geo", "tools", "fallbacks")
+}
 """A service that takes the first of two, or one in capitals, would do another thing than was held for."""
-_CACHED = re.compile(rb'"(?:cache_control|caching)"', re.IGNORECASE)
-"""`caching` is the advisor tool's."""
-_FOR_AN_HOUR = re.compile(rb'"1h"', re.IGNORECASE)
-_QUOTED = [b'"%b"' % name.encode() for name in _DECIDING]
 _ESCAPED = re.compile(rb"\\u00(?:3\d|[4-7])")
 """A letter or digit written as its number, as nobody has to: a word may be there that cannot be seen."""
 _DECODER = json.JSONDecoder()
@@ -78,20 +77,29 @@ def asked(body: bytes) -> Asked:
 def _require_clear(body: bytes, fields: Json) -> None:
     if len(fields) > _MOST_FIELDS:
         raise BadRequest(f"The request has over {_MOST_FIELDS} fields.")
+    twice = False
     for name in fields:
-        if name not in _DECIDING and name.casefold() in _DECIDING:
+        quoted = _DECIDING.get(name)
+        if quoted:
+            twice = twice or body.count(quoted) > 1
+        elif name.casefold() in _DECIDING:
             raise BadRequest(f"{name}: write {name.casefold()}.")
-    if any(body.count(quoted) > 1 for quoted in _QUOTED) or _ESCAPED.search(body):
+    if twice or _escaped(body):
         names = [name for name, _, _ in _members(body.decode())]
         for name in _DECIDING:
             if names.count(name) > 1:
                 raise BadRequest(f"{name}: it is there twice.")
 
 
+def _escaped(body: bytes) -> bool:
+    return b"\\" in body and _ESCAPED.search(body) is not None
+
+
 def _prompt_class(body: bytes) -> PromptClass:
     """By what stands anywhere in the request."""
-    cached = _CACHED.search(body)
-    if _ESCAPED.search(body) or (cached and _FOR_AN_HOUR.search(body)):
+    text = body.lower()
+    cached = b'"cach' in text and (b'"cache_control"' in text or b'"caching"' in text)  # the latter is an advisor's
+    if _escaped(body) or (cached and b'"1h"' in text):
         return "cache_write_1h"
     return "cache_write_5m" if cached else "input"
 

@@ -240,12 +240,12 @@ def _name(of: Json, otherwise: str) -> str:
 
 
 def _count(usage: Json, name: str) -> int:
-    return _told(usage, name) or 0
+    return 0 if usage.get(name) is None else _told(usage, name) or 0
 
 
 def _told(usage: Json, name: str) -> int | None:
     """A figure; None for what is none, such as text. Some write 10.0."""
     value = usage.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST_TOKENS:
-        return None
-    return ceil(value)
+    if type(value) is int:
+        return value if 0 <= value <= _MOST_TOKENS else None
+    return ceil(value) if type(value) is float and 0 <= value <= _MOST_TOKENS else None

@@ -129,17 +129,18 @@ class Company:
         tokens = self.dice.randrange(1, 20)
         end = self.dice.choice(("well", "well", "cut", "left"))
         self.spent += prompt * INPUT
-        bill.report.message({"model": MODEL, "usage": {"input_tokens": prompt, "output_tokens": 0}})
+        head = {"model": MODEL, "usage": {"input_tokens": prompt, "output_tokens": 0}}
+        bill.report.event(b"", orjson.dumps({"type": "message_start", "message": head}))
         for _ in range(tokens):
             await asyncio.sleep(self.dice.uniform(0, 0.004))
             if process.dead:
                 return
             self.spent += OUTPUT
-            bill.report.event(b'{"type":"content_block_delta"}')
+            bill.report.event(b"", b'{"type":"content_block_delta"}')
         bill.status = {"well": 200, "cut": 502, "left": 499}[end]
         if end == "well":
-            bill.report.event(orjson.dumps({"type": "message_delta", "usage": {"output_tokens": tokens}}))
-            bill.report.event(b'{"type":"message_stop"}')
+            bill.report.event(b"", orjson.dumps({"type": "message_delta", "usage": {"output_tokens": tokens}}))
+            bill.report.event(b"", b'{"type":"message_stop"}')
 
     async def record(self) -> None:
         """Usage messages become records."""
@@ -215,6 +216,7 @@ async def test_200_streams_with_cuts_and_crashes_stay_within_the_budget_and_one_
         work = [asyncio.create_task(company.stream(processes[place % 4])) for place in range(STREAMS)]
         while company.admitted < STREAMS // 2:
             await asyncio.sleep(0.01)
+            assert not any(each.done() for each in work)
         processes[0].die()
         processes[1].die()
         await asyncio.gather(*work)

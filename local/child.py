@@ -117,6 +117,10 @@ class Child:
             started_again = time.monotonic()
             tell(f"{self.name} runs again.")
 
+    def last_log_lines(self) -> str:
+        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
+        return "\n".join(lines[-_LOG_LINES:])
+
     async def _spawn(self) -> None:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         with self.log_path.open("ab") as log:
@@ -129,10 +133,6 @@ class Child:
                 cwd=self._cwd,
                 start_new_session=True,
             )
-
-    def last_log_lines(self) -> str:
-        lines = self.log_path.read_text(errors="replace").splitlines() if self.log_path.exists() else []
-        return "\n".join(lines[-_LOG_LINES:])
 
     async def _until_ready(self) -> None:
         while True:

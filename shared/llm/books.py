@@ -9,7 +9,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from math import ceil
 
 import orjson
-from orjson import Fragment
 
 from shared.core.clock import Clock, iso
 from shared.core.errors import Invalid, PaymentRequired, PlatformError, RateLimited, Unavailable
@@ -245,8 +244,9 @@ class Books:
 
     async def _keep(self, records: list[str]) -> None:
         for part in _parts(records):
+            message = {"version": VERSION, "records": [orjson.Fragment(each) for each in part]}
             try:
-                await self._queues.send("usage", {"version": VERSION, "records": [Fragment(each) for each in part]})
+                await self._queues.send("usage", message)
             except Unavailable as error:
                 log.warning("llm.usage_queue_down", reason=error.detail)
                 await self._keep_here(part)

@@ -240,7 +240,7 @@ def _name(of: Json, otherwise: str) -> str:
 
 
 def _count(usage: Json, name: str) -> int:
-    return 0 if usage.get(name) is None else _told(usage, name) or 0
+    return _told(usage, name) or 0
 
 
 def _told(usage: Json, name: str) -> int | None:

@@ -194,7 +194,9 @@ class Router:
         if not any(route.weights):
             return route.targets
         (first,) = self._random.choices(route.targets, route.weights)
-        return [first, *(target for target in route.targets if target is not first)]
+        others = list(route.targets)
+        others.remove(first)
+        return [first, *others]
 
     async def _paused(self, repetition: int, asked: float) -> bool:
         """Waits as long as was asked for, and somewhat more, so that not all come back at once. False: too long."""
